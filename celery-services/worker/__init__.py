@@ -1,0 +1,1 @@
+"""Celery tasks of 3T and the use cases behind them."""

@@ -1,0 +1,1 @@
+"""What every 3T service shares: the pure core, the ports and the adapters behind them."""

@@ -1,0 +1,1 @@
+"""Where state lives: MariaDB (the truth) and Redis (broker, cache and streams)."""
