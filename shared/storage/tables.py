@@ -28,9 +28,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import MEDIUMBLOB, TINYINT, VARBINARY
 
 INNODB: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
+    "mariadb_engine": "InnoDB",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_bin",
 }
 
 Money = Numeric(28, 10)
@@ -132,9 +132,9 @@ market_data = Table(
     "market_data",
     metadata,
     *_candle_columns(),
-    mysql_engine="MEMORY",
-    mysql_charset="utf8mb4",
-    mysql_collate="utf8mb4_bin",
+    mariadb_engine="MEMORY",
+    mariadb_charset="utf8mb4",
+    mariadb_collate="utf8mb4_bin",
 )
 """Recent candles in memory; empty after a database restart and refilled from ``candles``."""
 

@@ -1,0 +1,115 @@
+"""The Celery application: queues, routes, delivery rules and the beat schedule.
+
+Importing this module reads no file: settings and secrets are read when a worker, beat or a
+sender first needs the configuration.
+
+A task whose worker dies is delivered again (acks late, reject on lost) until its message
+expires, so a task that kills its worker cannot come back for ever.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+from celery.signals import beat_init, eventlet_pool_started, setup_logging, worker_process_init
+from kombu import Queue
+
+from shared.config import Config, Settings, load_secrets
+from shared.database import redis_url
+from shared.opentelemetry_config import setup, trace_celery
+from shared.storage.redis_keys import HIGH_PRIORITY_QUEUE, LOW_PRIORITY_QUEUE, RESEARCH_QUEUE
+
+TASK_MODULES = (
+    "worker.providence",
+    "worker.reconciliation_engine",
+    "worker.balance",
+    "worker.market_data",
+    "worker.feed",
+    "worker.volatility",
+    "worker.purge",
+)
+
+ROUTES = {
+    "providence_supervisor": HIGH_PRIORITY_QUEUE,
+    "providence_iteration_scheduler": HIGH_PRIORITY_QUEUE,
+    "providence_trading_iteration": LOW_PRIORITY_QUEUE,
+    "reconcile_positions": HIGH_PRIORITY_QUEUE,
+    "update_balance": HIGH_PRIORITY_QUEUE,
+    "schedule_market_data_fetching": HIGH_PRIORITY_QUEUE,
+    "audit_price_feed": HIGH_PRIORITY_QUEUE,
+    "update_volatility": HIGH_PRIORITY_QUEUE,
+    "purge_stale_runs": HIGH_PRIORITY_QUEUE,
+}
+
+
+def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    """One entry per periodic task, named after it; each message expires after one period."""
+    periods: Mapping[str, float] = {
+        **settings.celery.schedules.model_dump(),
+        "reconcile_positions": settings.reconciliation_engine.rebalance_frequency,
+    }
+    return {
+        name: {
+            "task": name,
+            "schedule": period,
+            "options": {"queue": ROUTES[name], "expires": period},
+        }
+        for name, period in sorted(periods.items())
+    }
+
+
+def celery_configuration(settings: Settings, broker_url: str) -> dict[str, Any]:
+    """Celery's configuration for these settings."""
+    return {
+        "broker_url": broker_url,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {
+            "visibility_timeout": settings.celery.visibility_timeout_secs,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": settings.redis.timeout_secs,
+            "socket_connect_timeout": settings.redis.timeout_secs,
+        },
+        "task_queues": [
+            Queue(name) for name in (HIGH_PRIORITY_QUEUE, LOW_PRIORITY_QUEUE, RESEARCH_QUEUE)
+        ],
+        "task_default_queue": HIGH_PRIORITY_QUEUE,
+        "task_routes": {name: {"queue": queue} for name, queue in ROUTES.items()},
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": True,
+        "timezone": "UTC",
+        "enable_utc": True,
+        "beat_schedule": beat_schedule(settings),
+        "beat_max_loop_interval": 1.0,
+    }
+
+
+def _configuration() -> dict[str, Any]:
+    settings = Config.settings()
+    return celery_configuration(settings, redis_url(settings, load_secrets()))
+
+
+app = Celery("3t", include=list(TASK_MODULES))
+app.add_defaults(_configuration)
+
+
+@setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    """Replaces Celery's own log set-up; the service's name comes from its command."""
+    setup(os.environ.get("OTEL_SERVICE_NAME", "celery"), Config.settings().observability)
+
+
+@worker_process_init.connect
+@eventlet_pool_started.connect
+@beat_init.connect
+def _trace(**_: Any) -> None:
+    """Exporter threads do not survive a fork: each pool process starts its own."""
+    trace_celery(os.environ.get("OTEL_SERVICE_NAME", "celery"), Config.settings().observability)
