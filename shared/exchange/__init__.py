@@ -1,0 +1,1 @@
+"""The venue's border: typed replies, error tree, request budget and transport."""

@@ -1,0 +1,1 @@
+"""Prices, samples, candles, funding and volatility: what every decision rests on."""
