@@ -168,6 +168,7 @@ iteration_shards = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("last_tick", BigInteger, nullable=False),
+    Column("interval_ms", Integer, nullable=False),
     Column("version", BigInteger, nullable=False, default=0),
     Column("sums", JSON, nullable=False),
     Column("sums_tick", BigInteger, nullable=False, default=0),

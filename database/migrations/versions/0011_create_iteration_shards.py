@@ -11,6 +11,7 @@ CREATE = """
 CREATE TABLE iteration_shards (
     id INTEGER NOT NULL,
     last_tick BIGINT NOT NULL,
+    interval_ms INTEGER NOT NULL,
     version BIGINT NOT NULL,
     sums JSON NOT NULL,
     sums_tick BIGINT NOT NULL,
