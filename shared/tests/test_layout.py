@@ -1,0 +1,75 @@
+"""Imports resolve to this repository, and the arrows between its parts point one way."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [ROOT / "shared", ROOT / "celery-services" / "worker", ROOT / "components" / "src"]
+COMPONENTS = sorted(
+    path.stem
+    for path in (ROOT / "components" / "src").iterdir()
+    if path.suffix == ".py" or (path / "__init__.py").exists()
+)
+PURE = ("providence", "reconciliation", "orders")
+EDGES = {"redis", "celery", "sqlalchemy", "requests", "ccxt", "fastapi", "mysql", "websockets"}
+
+
+def _imports(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+    return names
+
+
+def _files(folder: Path) -> list[Path]:
+    return [
+        file
+        for file in folder.rglob("*.py")
+        if "tests" not in file.parts and "benchmarks" not in file.parts
+    ]
+
+
+@pytest.mark.parametrize("name", ["shared", "worker", *COMPONENTS])
+def test_package_comes_from_this_repository(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__file__ is not None
+    assert Path(module.__file__).is_relative_to(ROOT)
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_pure_packages_import_no_edge(package: str) -> None:
+    files = _files(ROOT / "shared" / package)
+    assert files
+    for file in files:
+        roots = {name.partition(".")[0] for name in _imports(file)}
+        assert not roots & EDGES, file
+
+
+def test_worker_and_components_meet_in_data_only() -> None:
+    for file in _files(ROOT / "celery-services" / "worker"):
+        roots = {name.partition(".")[0] for name in _imports(file)}
+        assert not roots & set(COMPONENTS), file
+    for file in _files(ROOT / "components" / "src"):
+        roots = {name.partition(".")[0] for name in _imports(file)}
+        assert "worker" not in roots, file
+
+
+def test_shared_knows_neither_worker_nor_components() -> None:
+    for file in _files(ROOT / "shared"):
+        if file.parts[-2] == "testing":
+            continue
+        roots = {name.partition(".")[0] for name in _imports(file)}
+        assert not roots & {"worker", *COMPONENTS}, file
+
+
+def test_venue_shares_no_code_with_its_clients() -> None:
+    for file in _files(ROOT / "components" / "src" / "paper_exchange"):
+        assert not any(name.startswith("shared.exchange") for name in _imports(file)), file
