@@ -8,35 +8,18 @@ of them failed or were slow.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
-from typing import Protocol
 
 import structlog
 
+from shared import instruments
 from shared.exchange.errors import ErrorClass, VenueError
 
 log = structlog.get_logger(__name__)
-
-LATENCY_BUCKETS_SECS = (
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-)
-_UNSENT: frozenset[ErrorClass] = frozenset({"budget", "breaker_open"})
-"""Refused in this process: says nothing about the network and is counted apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,40 +45,6 @@ class NetworkAlert:
     calls: int
 
 
-class Recorder(Protocol):
-    """Where figures go, such as a Prometheus registry."""
-
-    def record(
-        self, endpoint: str, error_class: ErrorClass | None, seconds: float
-    ) -> None:
-        """One finished call; ``error_class`` is None when it succeeded."""
-        ...
-
-
-@dataclass
-class EndpointStats:
-    """Figures of one endpoint since the process started."""
-
-    calls: int = 0
-    errors: Counter[ErrorClass] = field(default_factory=Counter)
-    latency_counts: list[int] = field(
-        default_factory=lambda: [0] * (len(LATENCY_BUCKETS_SECS) + 1)
-    )
-    total_secs: float = 0.0
-
-    def add(self, error_class: ErrorClass | None, seconds: float) -> None:
-        """Count one call; the last latency bucket holds what exceeds all bounds."""
-        self.calls += 1
-        self.total_secs += seconds
-        if error_class is not None:
-            self.errors[error_class] += 1
-        slot = next(
-            (i for i, bound in enumerate(LATENCY_BUCKETS_SECS) if seconds <= bound),
-            len(LATENCY_BUCKETS_SECS),
-        )
-        self.latency_counts[slot] += 1
-
-
 class NetworkMonitor:
     """Observes calls; thread-safe, one per process."""
 
@@ -104,14 +53,11 @@ class NetworkMonitor:
         thresholds: Thresholds | None = None,
         *,
         on_alert: Callable[[NetworkAlert], None] | None = None,
-        recorder: Recorder | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._thresholds = thresholds or Thresholds()
         self._on_alert = on_alert or log_alert
-        self._recorder = recorder
         self._monotonic = monotonic
-        self._stats: dict[str, EndpointStats] = {}
         self._recent: dict[str, deque[tuple[float, bool, bool]]] = {}
         self._alerted: dict[str, float] = {}
         self._lock = Lock()
@@ -132,23 +78,17 @@ class NetworkMonitor:
         finally:
             self._finished(endpoint, error_class, self._monotonic() - start)
 
-    def stats(self) -> Mapping[str, EndpointStats]:
-        """Figures per endpoint since the start."""
-        with self._lock:
-            return dict(self._stats)
+    @staticmethod
+    def refused(endpoint: str, error: VenueError) -> None:
+        """Count a call that was not sent (budget, breaker): it says nothing about the network."""
+        instruments.record_venue_error(endpoint, error.error_class)
 
-    def _finished(
-        self, endpoint: str, error_class: ErrorClass | None, seconds: float
-    ) -> None:
+    def _finished(self, endpoint: str, error_class: ErrorClass | None, seconds: float) -> None:
         with self._lock:
-            self._stats.setdefault(endpoint, EndpointStats()).add(error_class, seconds)
-            alert = (
-                None
-                if error_class in _UNSENT
-                else self._judge(endpoint, error_class, seconds)
-            )
-        if self._recorder is not None:
-            self._recorder.record(endpoint, error_class, seconds)
+            alert = self._judge(endpoint, error_class, seconds)
+        instruments.record_venue_call(endpoint, "ok" if error_class is None else "error", seconds)
+        if error_class is not None:
+            instruments.record_venue_error(endpoint, error_class)
         if alert is not None:
             self._on_alert(alert)
 
@@ -173,9 +113,7 @@ class NetworkMonitor:
             return None
         self._alerted[endpoint] = now
         what = "fail" if errors > limits.max_error_share else "are slow"
-        reason = (
-            f"{endpoint}: too many calls {what} ({errors:.0%} failed, {slow:.0%} slow)"
-        )
+        reason = f"{endpoint}: too many calls {what} ({errors:.0%} failed, {slow:.0%} slow)"
         return NetworkAlert(endpoint, reason, errors, slow, calls)
 
 

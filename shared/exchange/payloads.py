@@ -140,19 +140,6 @@ class FundingRate:
 
 
 @dataclass(frozen=True, slots=True)
-class Candle:
-    """One bar; ``volume`` in coins, ``close_ms`` its last millisecond."""
-
-    open_ms: int
-    close_ms: int
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
-
-
-@dataclass(frozen=True, slots=True)
 class OrderStatus:
     """What ``orderStatus`` says. ``remaining`` is stale while an order fills in parts."""
 
@@ -224,9 +211,7 @@ def _parse_position(raw: object, path: str) -> PositionSnapshot:
     leverage = as_mapping(require(position, "leverage", path), leverage_path)
     kind = str_field(leverage, "type", leverage_path)
     if kind not in ("cross", "isolated"):
-        raise DecodeError(
-            f"{leverage_path}.type", f"expected cross or isolated, got {kind!r}"
-        )
+        raise DecodeError(f"{leverage_path}.type", f"expected cross or isolated, got {kind!r}")
     return PositionSnapshot(
         symbol=str_field(position, "coin", path),
         size=decimal_field(position, "szi", path),
@@ -245,9 +230,7 @@ def parse_book(raw: object) -> Book:
     book = as_mapping(raw, "l2Book")
     levels = as_list(require(book, "levels", "l2Book"), "l2Book.levels")
     if len(levels) != 2:
-        raise DecodeError(
-            "l2Book.levels", f"expected bids and asks, got {len(levels)} sides"
-        )
+        raise DecodeError("l2Book.levels", f"expected bids and asks, got {len(levels)} sides")
     return Book(
         symbol=str_field(book, "coin", "l2Book"),
         bids=_parse_levels(levels[0], "l2Book.bids"),
@@ -269,8 +252,7 @@ def _parse_levels(raw: object, path: str) -> tuple[BookLevel, ...]:
 def parse_fills(raw: object) -> tuple[Fill, ...]:
     """``userFills`` and ``userFillsByTime``, in the venue's order."""
     return tuple(
-        parse_fill(entry, f"fills[{number}]")
-        for number, entry in enumerate(as_list(raw, "fills"))
+        parse_fill(entry, f"fills[{number}]") for number, entry in enumerate(as_list(raw, "fills"))
     )
 
 
@@ -305,12 +287,13 @@ def parse_meta(raw: object, first_index: int = 0) -> tuple[Asset, ...]:
     """``meta``: the universe in order; ``first_index`` is not 0 for builder-deployed dexes."""
     universe = require(as_mapping(raw, "meta"), "universe", "meta")
     return tuple(
-        _parse_asset(entry, first_index + number, f"meta.universe[{number}]")
+        parse_asset(entry, first_index + number, f"meta.universe[{number}]")
         for number, entry in enumerate(as_list(universe, "meta.universe"))
     )
 
 
-def _parse_asset(raw: object, index: int, path: str) -> Asset:
+def parse_asset(raw: object, index: int, path: str) -> Asset:
+    """One entry of a universe whose place in the venue's numbering is ``index``."""
     asset = as_mapping(raw, path)
     return Asset(
         symbol=str_field(asset, "name", path),
@@ -326,15 +309,11 @@ def parse_contexts(raw: object, first_index: int = 0) -> tuple[AssetContext, ...
     """``metaAndAssetCtxs``: one context per asset of the universe, in the same order."""
     pair = as_list(raw, "metaAndAssetCtxs")
     if len(pair) != 2:
-        raise DecodeError(
-            "metaAndAssetCtxs", f"expected [meta, contexts], got {len(pair)} items"
-        )
+        raise DecodeError("metaAndAssetCtxs", f"expected [meta, contexts], got {len(pair)} items")
     assets = parse_meta(pair[0], first_index)
     contexts = as_list(pair[1], "metaAndAssetCtxs[1]")
     if len(contexts) != len(assets):
-        raise DecodeError(
-            "metaAndAssetCtxs", f"{len(assets)} assets but {len(contexts)} contexts"
-        )
+        raise DecodeError("metaAndAssetCtxs", f"{len(assets)} assets but {len(contexts)} contexts")
     return tuple(
         parse_context(asset, context, f"metaAndAssetCtxs[1][{asset.symbol}]")
         for asset, context in zip(assets, contexts, strict=True)
@@ -369,26 +348,6 @@ def _parse_funding(entry: Mapping[str, object], path: str) -> FundingRate:
     )
 
 
-def parse_candles(raw: object) -> tuple[Candle, ...]:
-    """``candleSnapshot``; the last bar may still be forming."""
-    return tuple(
-        _parse_candle(as_mapping(entry, "candles"), f"candles[{number}]")
-        for number, entry in enumerate(as_list(raw, "candles"))
-    )
-
-
-def _parse_candle(entry: Mapping[str, object], path: str) -> Candle:
-    return Candle(
-        open_ms=int_field(entry, "t", path),
-        close_ms=int_field(entry, "T", path),
-        open=positive_decimal(entry, "o", path),
-        high=positive_decimal(entry, "h", path),
-        low=positive_decimal(entry, "l", path),
-        close=positive_decimal(entry, "c", path),
-        volume=decimal_field(entry, "v", path),
-    )
-
-
 def parse_order_status(raw: object) -> OrderStatus | None:
     """``orderStatus``; None means ``unknownOid``, which right after a send proves nothing."""
     reply = as_mapping(raw, "orderStatus")
@@ -396,9 +355,7 @@ def parse_order_status(raw: object) -> OrderStatus | None:
     if status == "unknownOid":
         return None
     if status != "order":
-        raise DecodeError(
-            "orderStatus.status", f"expected order or unknownOid, got {status!r}"
-        )
+        raise DecodeError("orderStatus.status", f"expected order or unknownOid, got {status!r}")
     path = "orderStatus.order"
     outer = as_mapping(require(reply, "order", "orderStatus"), path)
     order = as_mapping(require(outer, "order", path), f"{path}.order")
@@ -439,9 +396,7 @@ def merge_accounts(snapshots: Iterable[AccountSnapshot]) -> AccountSnapshot:
     for part in parts:
         twice = positions.keys() & part.positions.keys()
         if twice:
-            raise DecodeError(
-                "clearinghouseState", f"{sorted(twice)} reported by two dexes"
-            )
+            raise DecodeError("clearinghouseState", f"{sorted(twice)} reported by two dexes")
         positions.update(part.positions)
     return AccountSnapshot(
         dex=",".join(part.dex for part in parts),

@@ -101,8 +101,8 @@ local back_off = tonumber(ARGV[1])
 if state[2] and ms - hit_at < tonumber(ARGV[3]) + tonumber(state[2]) then
   back_off = math.min(tonumber(state[2]) * 2, tonumber(ARGV[2]))
 end
-redis.call('HSET', KEYS[1], 'blocked_until', tostring(ms + back_off), 'back_off', tostring(back_off),
-  'hit_at', tostring(ms), 'tokens', '0', 'at', tostring(ms))
+redis.call('HSET', KEYS[1], 'blocked_until', tostring(ms + back_off),
+  'back_off', tostring(back_off), 'hit_at', tostring(ms), 'tokens', '0', 'at', tostring(ms))
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return back_off
 """
@@ -180,9 +180,7 @@ class LocalBucket:
             now = self.monotonic() * 1000
             if self._blocked_until > now:
                 return int(self._blocked_until - now)
-            again = (
-                now < self._blocked_until + _QUIET_AFTER_MS and self._blocked_until > 0
-            )
+            again = now < self._blocked_until + _QUIET_AFTER_MS and self._blocked_until > 0
             doubled = min(self._back_off_ms * 2, LONGEST_BACK_OFF_MS)
             self._back_off_ms = doubled if again else FIRST_BACK_OFF_MS
             self._blocked_until = now + self._back_off_ms
@@ -243,15 +241,11 @@ class RateBudget:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared = shared
-        self._local = LocalBucket(
-            per_minute * (_LOCAL_SHARE if shared else 1.0), monotonic
-        )
+        self._local = LocalBucket(per_minute * (_LOCAL_SHARE if shared else 1.0), monotonic)
         self._sleep = sleep
         self._monotonic = monotonic
 
-    def acquire(
-        self, weight: int, priority: Priority, max_wait_secs: float, what: str
-    ) -> None:
+    def acquire(self, weight: int, priority: Priority, max_wait_secs: float, what: str) -> None:
         """Wait for ``weight`` of the budget, at most ``max_wait_secs``.
 
         Raises ``BudgetExhausted`` as soon as it is clear that the turn would come too late:

@@ -1,0 +1,189 @@
+"""HTTP to the venue: one session per process, through proxy, budget, breaker and monitor.
+
+``VenueTransport.post`` sends exactly once. Whoever reads may repeat (``read`` does, after
+1, 2 and 4 s); whoever sends an order must not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import orjson
+import requests
+import structlog
+from requests.adapters import HTTPAdapter
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_exponential
+
+from shared.config import HyperliquidSettings
+from shared.exchange.breaker import Breaker
+from shared.exchange.errors import (
+    BreakerOpen,
+    BudgetExhausted,
+    DecodeError,
+    RateLimited,
+    TransientVenueError,
+    VenueError,
+    from_transport,
+    raise_for_reply,
+)
+from shared.exchange.rate_budget import Priority, RateBudget, weight_of
+from shared.network_monitor import NetworkMonitor
+
+log = structlog.get_logger(__name__)
+
+READ_ATTEMPTS = 4
+MAX_BUDGET_WAIT_SECS = 10.0
+_POOL_SIZE = 32
+
+_RECONCILE_TYPES = frozenset(
+    {
+        "clearinghouseState",
+        "spotClearinghouseState",
+        "orderStatus",
+        "openOrders",
+        "frontendOpenOrders",
+        "userFills",
+        "userFillsByTime",
+        "historicalOrders",
+    }
+)
+
+
+def priority_of(info_type: str) -> Priority:
+    """Reads of account and order state go before reads of the market."""
+    return "reconcile" if info_type in _RECONCILE_TYPES else "read"
+
+
+def worth_repeating(error: BaseException) -> bool:
+    """A transient failure of the network or the venue; not one that was decided here."""
+    return isinstance(error, TransientVenueError) and not isinstance(
+        error, (BreakerOpen, BudgetExhausted)
+    )
+
+
+class VenueTransport:
+    """Sends JSON to the venue and returns decoded JSON; safe to share between threads."""
+
+    def __init__(
+        self,
+        rest_url: str,
+        settings: HyperliquidSettings,
+        *,
+        budget: RateBudget,
+        breaker: Breaker,
+        monitor: NetworkMonitor,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rest_url = rest_url
+        self._timeout_secs = settings.timeout_secs
+        self._budget = budget
+        self._breaker = breaker
+        self._monitor = monitor
+        self._sleep = sleep
+        self._session = _make_session(settings)
+
+    def post(
+        self,
+        path: str,
+        payload: Mapping[str, object],
+        *,
+        endpoint: str,
+        weight: int,
+        priority: Priority,
+        max_wait_secs: float = MAX_BUDGET_WAIT_SECS,
+    ) -> object:
+        """Send once to ``path`` (``/info`` or ``/exchange``); raises ``VenueError``.
+
+        ``endpoint`` is the name under which the call is counted, such as ``info:allMids``.
+        """
+        try:
+            self._budget.acquire(weight, priority, max_wait_secs, endpoint)
+        except BudgetExhausted as error:
+            self._monitor.refused(endpoint, error)
+            raise
+        with self._monitor.observe(endpoint):
+            try:
+                return self._send(path, payload, endpoint)
+            except RateLimited:
+                self._budget.penalise()
+                raise
+
+    def _send(self, path: str, payload: Mapping[str, object], endpoint: str) -> object:
+        try:
+            response = self._session.post(
+                self._rest_url + path, data=orjson.dumps(payload), timeout=self._timeout_secs
+            )
+        except (requests.RequestException, OSError) as error:
+            raise from_transport(error, endpoint) from error
+        return raise_for_reply(response.status_code, response.text, endpoint)
+
+    def read(
+        self,
+        info_type: str,
+        params: Mapping[str, object],
+        *,
+        priority: Priority | None = None,
+        max_wait_secs: float = MAX_BUDGET_WAIT_SECS,
+    ) -> object:
+        """One ``/info`` request, repeated after 1, 2 and 4 s while its failure is transient.
+
+        Raises the last ``VenueError``. The breaker counts such a call as one.
+        """
+        endpoint = f"info:{info_type}"
+        try:
+            self._breaker.before(endpoint)
+        except BreakerOpen as error:
+            self._monitor.refused(endpoint, error)
+            raise
+        retrying = Retrying(
+            stop=stop_after_attempt(READ_ATTEMPTS),
+            wait=wait_exponential(multiplier=1, max=4),
+            retry=retry_if_exception(worth_repeating),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            reply = retrying(
+                self.post,
+                "/info",
+                {"type": info_type, **params},
+                endpoint=endpoint,
+                weight=weight_of(info_type),
+                priority=priority or priority_of(info_type),
+                max_wait_secs=max_wait_secs,
+            )
+        except VenueError as error:
+            self._settle_breaker(error)
+            raise
+        self._breaker.succeeded()
+        if isinstance(reply, list):
+            self._budget.settle(info_type, len(reply))
+        return reply
+
+    def _settle_breaker(self, error: VenueError) -> None:
+        """A venue that answers, if only with a refusal, is alive; budget drops say nothing."""
+        if worth_repeating(error) and not isinstance(error, RateLimited):
+            self._breaker.failed()
+        elif not isinstance(error, (BudgetExhausted, DecodeError)):
+            self._breaker.succeeded()
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._session.close()
+
+
+def _make_session(settings: HyperliquidSettings) -> requests.Session:
+    """A pooled session that honours the configured proxy and origin and no environment."""
+    session = requests.Session()
+    session.trust_env = False
+    session.headers["Content-Type"] = "application/json"
+    if settings.proxy:
+        session.proxies = {"http": settings.proxy, "https": settings.proxy}
+    if settings.origin:
+        session.headers["Origin"] = settings.origin
+    adapter = HTTPAdapter(pool_connections=2, pool_maxsize=_POOL_SIZE)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
