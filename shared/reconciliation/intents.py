@@ -1,0 +1,100 @@
+"""When a symbol may be planned, and what its next order is called.
+
+``plan_epoch`` counts the terminal intents of a symbol; it advances in the transaction that
+makes the last one terminal. Two plans made from the same epoch therefore carry the same intent
+id, and the gateway's journal keeps one of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from shared.observation import Known, Observation, Stale, Unknown
+from shared.reconciliation.consensus import Consensus
+from shared.reconciliation.plan import Leg, Plan, PlanFilters, plan
+from shared.reconciliation.target import Target, not_known
+
+
+class Decision(StrEnum):
+    """Outcome of one look at one symbol."""
+
+    TRADE = "trade"
+    HOLD = "hold"
+    WAIT = "wait"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where a symbol's orders stand in the journal.
+
+    ``open_intent`` is the id of the one that is not terminal; ``settled_ms`` the time of the
+    symbol's last fill or resolution, 0 if there was none.
+    """
+
+    plan_epoch: int
+    open_intent: str | None
+    settled_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do about a symbol now, why, and the plan if there is one."""
+
+    symbol: str
+    decision: Decision
+    reason: str
+    plan: Plan | None = None
+    intent_id: str | None = None
+
+
+def intent_id(symbol: str, plan_epoch: int, leg: Leg) -> str:
+    """Name of the order of one leg of one plan."""
+    return f"{symbol}:{plan_epoch}:{leg}"
+
+
+def decide(
+    target: Target,
+    consensus: Consensus,
+    price: Observation[Decimal],
+    execution: Observation[Execution],
+    filters: Observation[PlanFilters],
+) -> Verdict:
+    """Plan the symbol if everything about it is known and nothing of it is under way.
+
+    An input that is not ``Known`` means no order, neither up nor down. ``price`` is the mid
+    in USD.
+    """
+    symbol = target.symbol
+
+    def unknown(what: str, observation: Stale[Any] | Unknown) -> Verdict:
+        return Verdict(symbol, Decision.UNKNOWN, not_known(what, observation))
+
+    if not isinstance(execution, Known):
+        return unknown("the state of its orders", execution)
+    if execution.value.open_intent is not None:
+        why = f"intent {execution.value.open_intent} is still open"
+        return Verdict(symbol, Decision.WAIT, why)
+    if consensus.lagging:
+        why = (
+            f"waiting for {', '.join(consensus.lagging)} to be later than the last fill or "
+            f"resolution ({execution.value.settled_ms})"
+        )
+        return Verdict(symbol, Decision.WAIT, why)
+    if not isinstance(consensus.position, Known):
+        return unknown("the position", consensus.position)
+    if not isinstance(target.notional, Known):
+        return unknown("the target", target.notional)
+    if not isinstance(price, Known):
+        return unknown("the price", price)
+    if not isinstance(filters, Known):
+        return unknown("the market's rules", filters)
+    planned = plan(consensus.position.value, target.notional.value, price.value, filters.value)
+    if not planned.orders:
+        return Verdict(symbol, Decision.HOLD, planned.reason, planned)
+    order = planned.orders[0]
+    name = intent_id(symbol, execution.value.plan_epoch, order.leg)
+    return Verdict(symbol, Decision.TRADE, f"{planned.move} to the target", planned, name)
