@@ -398,3 +398,15 @@ risk_state = Table(
     Column("updated_ms", BigInteger, nullable=False),
     **INNODB,
 )
+
+funding_rates = Table(
+    "funding_rates",
+    metadata,
+    Column("symbol", Symbol, primary_key=True),
+    Column("time_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("rate", Double, nullable=False),
+    Column("oracle_price", Double, nullable=False),
+    Column("index_usd", Double, nullable=False),
+    **INNODB,
+)
+"""Hourly funding; ``index_usd`` is what one unit held long has received since the first row."""
