@@ -1,0 +1,444 @@
+"""Everything that decides or books a trade, as scalar code on one record.
+
+Only + - x / sqrt, comparison and selection, no reduction over an axis: a run gets the same bits
+alone, in a batch, live and replayed, and a plain Python reference in the tests agrees bit for bit.
+The functions live in one file because Numba tracks only that for its cache (see ``_jit``). They are
+documented where they are used: signals, sizing, ledger, step, aggregate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.providence._jit import jit
+from shared.providence.codes import Interpretation, Reason, Status
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int32]
+
+ACTIVE = int(Status.ACTIVE)
+COMPLETED = int(Status.COMPLETED)
+INVERSE = int(Interpretation.INVERSE)
+SWING = int(Interpretation.SWING)
+BREAKOUT = int(Interpretation.BREAKOUT)
+NO_EXIT = int(Reason.DIRECTION)
+SIGNAL = int(Reason.SIGNAL)
+DRAWDOWN = int(Reason.DRAWDOWN)
+DURATION = int(Reason.DURATION)
+TAKE_PROFIT = int(Reason.TAKE_PROFIT)
+KELLY = int(Reason.KELLY)
+SYMBOL_LEFT = int(Reason.SYMBOL_LEFT)
+MS_PER_HOUR = 3_600_000.0
+LOW_BYTE = np.int64(0xFF)
+
+
+class RuleNumbers(NamedTuple):
+    """:class:`shared.providence.rules.Rules` as the kernel takes it."""
+
+    taker_fee_rate: float
+    slippage_rate: float
+    base_fraction: float
+    probation_fraction: float
+    max_fraction: float
+    max_reward_ratio: float
+    min_trades: int
+    judge_after_trades: int
+    live_pnl_threshold: float
+
+
+@jit
+def swap_bytes(value: int) -> int:
+    """``value`` (int64) with its bytes reversed."""
+    swapped = np.int64(0)
+    for i in range(8):
+        swapped = (swapped << np.int64(8)) | ((value >> np.int64(8 * i)) & LOW_BYTE)
+    return swapped
+
+
+@jit
+def direction_of(
+    interpretation: int,
+    entropy: float,
+    theta: float,
+    dead_band: float,
+    price: float,
+    past: float,
+    held: int,
+) -> int:
+    """Direction for the next sample; ``held`` where something needed is NaN."""
+    s = entropy - theta
+    if s != s:
+        return held
+    if interpretation < BREAKOUT:
+        direction = 0
+        if s > dead_band:
+            direction = 1
+        elif s < -dead_band:
+            direction = -1
+    else:
+        if not s < -dead_band:
+            return 0
+        if past != past or price != price:
+            return held
+        direction = 0
+        if price > past:
+            direction = 1
+        elif price < past:
+            direction = -1
+    if interpretation == INVERSE or interpretation == SWING:
+        return -direction
+    return direction
+
+
+@jit
+def kelly_of(trades: int, wins: int, sum_win: float, sum_loss: float, cap: float) -> float:
+    """K = W - (1 - W)/R of closed trades; 0 without any."""
+    if trades == 0:
+        return 0.0
+    if wins == 0:
+        return -1.0
+    win_rate = (wins + 1.0) / (trades + 2.0)
+    ratio = cap
+    if sum_loss > 0.0:
+        ratio = (sum_win / wins) / (sum_loss / (trades - wins))
+        if ratio > cap:
+            ratio = cap
+    if not ratio > 0.0:
+        return -1.0
+    return win_rate - (1.0 - win_rate) / ratio
+
+
+@jit
+def kelly_fraction(
+    trades: int,
+    wins: int,
+    sum_win: float,
+    sum_loss: float,
+    kelly_multiplier: float,
+    rules: RuleNumbers,
+) -> tuple[float, float]:
+    """(K, f): see :mod:`shared.providence.sizing`."""
+    kelly = kelly_of(trades, wins, sum_win, sum_loss, rules.max_reward_ratio)
+    if trades < rules.min_trades:
+        return kelly, rules.base_fraction
+    if not kelly > 0.0:
+        return kelly, rules.probation_fraction
+    fraction = kelly_multiplier * kelly
+    if fraction > rules.max_fraction:
+        fraction = rules.max_fraction
+    return kelly, fraction
+
+
+@jit
+def mark(rec: Any, price: float, index: float) -> None:
+    """Equity identity at ``price``: start + realised - fees + funding + unrealised."""
+    rec.funding = rec.funding_settled + rec.position * (index - rec.funding_index)
+    rec.unrealised = rec.position * (price - rec.entry_price)
+    rec.equity = rec.start_balance + rec.realised - rec.fees + rec.funding + rec.unrealised
+    rec.live_pnl = rec.equity - rec.start_balance
+
+
+@jit
+def open_trade(rec: Any, position: float, price: float, fee: float) -> None:
+    """Start a trade; ``fee`` is already in ``rec.fees``, the equity at entry is before it."""
+    rec.position = position
+    rec.entry_price = price
+    rec.direction = 1 if position > 0.0 else -1
+    cash = rec.start_balance + rec.realised - rec.fees + rec.funding_settled
+    rec.equity_at_entry = cash + fee
+    rec.trade_net = -fee
+
+
+@jit
+def close_trade(rec: Any) -> None:
+    """Book the return of the trade that just ended and go flat."""
+    result = -1.0
+    if rec.equity_at_entry > 0.0:
+        result = rec.trade_net / rec.equity_at_entry
+    rec.trades += 1
+    if result > 0.0:
+        rec.wins += 1
+        rec.sum_win += result
+    else:
+        rec.sum_loss -= result
+    rec.position = 0.0
+    rec.entry_price = 0.0
+    rec.direction = 0
+    rec.equity_at_entry = 0.0
+    rec.trade_net = 0.0
+
+
+@jit
+def apply_fill(rec: Any, size: float, price: float, fee: float, index: float) -> None:
+    """Book one fill: settle funding, then close, reduce, add, open or reverse."""
+    position = rec.position
+    received = position * (index - rec.funding_index)
+    rec.funding_settled += received
+    rec.funding_index = index
+    rec.fees += fee
+    rec.fill_seq += 1
+    if position == 0.0:
+        open_trade(rec, size, price, fee)
+        return
+    rec.trade_net += received
+    if (size > 0.0) == (position > 0.0):
+        total = position + size
+        rec.entry_price = (rec.entry_price * position + price * size) / total
+        rec.position = total
+        rec.trade_net -= fee
+        return
+    closed = min(abs(size), abs(position))
+    fee_closed = fee * (closed / abs(size))
+    gain = closed * (price - rec.entry_price)
+    if position < 0.0:
+        gain = -gain
+    rec.realised += gain
+    rec.trade_net += gain - fee_closed
+    rest = position + size
+    if abs(size) < abs(position):
+        rec.position = rest
+        return
+    close_trade(rec)
+    if rest != 0.0:
+        open_trade(rec, rest, price, fee - fee_closed)
+
+
+@jit
+def exit_reason(rec: Any, tick: int, volatility: float, rules: RuleNumbers) -> int:
+    """Why the marked run must end now, or ``NO_EXIT``; a NaN volatility switches take-profit off."""
+    if rec.exit_at_tick != 0 and rec.exit_at_tick <= tick:
+        return SIGNAL
+    if rec.peak_equity - rec.equity > rec.max_drawdown * rec.peak_equity or rec.equity <= 0.0:
+        return DRAWDOWN
+    if tick - rec.spawn_tick >= rec.max_duration_ms:
+        return DURATION
+    if rec.take_profit > 0.0 and rec.live_pnl > 0.0:
+        scale = volatility * math.sqrt(rec.max_duration_ms / MS_PER_HOUR)
+        if rec.live_pnl >= rec.take_profit * scale * rec.start_balance:
+            return TAKE_PROFIT
+    if rec.trades >= rules.judge_after_trades:
+        if kelly_of(rec.trades, rec.wins, rec.sum_win, rec.sum_loss, rules.max_reward_ratio) <= 0.0:
+            return KELLY
+    return NO_EXIT
+
+
+@jit
+def blind_exit_reason(rec: Any, tick: int) -> int:
+    """Without a good sample a position is held; a flat run may still end on order or by age."""
+    if rec.position != 0.0:
+        return NO_EXIT
+    if rec.exit_at_tick != 0 and rec.exit_at_tick <= tick:
+        return SIGNAL
+    if tick - rec.spawn_tick >= rec.max_duration_ms:
+        return DURATION
+    return NO_EXIT
+
+
+@jit
+def direction_change(
+    rec: Any, price: float, index: float, rules: RuleNumbers
+) -> tuple[float, float, int]:
+    """(size, fill price, exit reason) of moving to ``target_direction`` at ``price``.
+
+    The trade that ends here already counts for the size of the next one, and for the judgement.
+    """
+    target = rec.target_direction
+    held = rec.direction
+    buy = target > held
+    fill_price = price * (1.0 + rules.slippage_rate) if buy else price * (1.0 - rules.slippage_rate)
+    trades, wins = rec.trades, rec.wins
+    sum_win, sum_loss = rec.sum_win, rec.sum_loss
+    cash = rec.equity
+    if held != 0:
+        fee = abs(rec.position) * fill_price * rules.taker_fee_rate
+        gain = rec.position * (fill_price - rec.entry_price)
+        cash = rec.equity - rec.unrealised + gain - fee
+        received = rec.position * (index - rec.funding_index)
+        result = (rec.trade_net + received + gain - fee) / rec.equity_at_entry
+        trades += 1
+        if result > 0.0:
+            wins += 1
+            sum_win += result
+        else:
+            sum_loss -= result
+    kelly, fraction = kelly_fraction(trades, wins, sum_win, sum_loss, rec.kelly_multiplier, rules)
+    if trades >= rules.judge_after_trades and kelly <= 0.0:
+        return -rec.position, fill_price, KELLY
+    if fraction > rec.max_leverage:
+        fraction = rec.max_leverage
+    wanted = 0.0
+    if cash > 0.0:
+        wanted = target * (fraction * cash / fill_price)
+    return wanted - rec.position, fill_price, NO_EXIT
+
+
+@jit
+def write_fill(fill: Any, rec: Any, tick: int, size: float, price: float, reason: int) -> None:
+    """Copy the fill that ``rec`` has just booked into the journal row ``fill``."""
+    fill.run_id = rec.run_id
+    fill.fill_seq = rec.fill_seq
+    fill.tick = tick
+    fill.product_id = rec.product_id
+    fill.size = size
+    fill.price = price
+    fill.funding_index = rec.funding_index
+    fill.reason = reason
+
+
+@jit
+def refused(
+    records: Any,
+    cells: IntArray,
+    lookbacks: IntArray,
+    columns: IntArray,
+    tick: int,
+    cell_count: int,
+    lookback_count: int,
+    column_count: int,
+) -> int:
+    """First run that cannot be stepped, else -1: late for the tick, or bound outside the market.
+
+    Late runs are reported as their index i, wrongly bound ones as n + i.
+    """
+    for i in range(records.size):
+        rec = records[i]
+        inside = 0 <= cells[i] < cell_count and 0 <= lookbacks[i] < lookback_count
+        if not (inside and -1 <= columns[i] < column_count):
+            return records.size + i
+        if rec.status == ACTIVE and tick > rec.spawn_tick and swap_bytes(rec.tick_be) >= tick:
+            return i
+    return -1
+
+
+@jit
+def step_runs(
+    records: Any,
+    cells: IntArray,
+    lookbacks: IntArray,
+    columns: IntArray,
+    tick: int,
+    prices: FloatArray,
+    oks: NDArray[np.bool_],
+    indexes: FloatArray,
+    volatilities: FloatArray,
+    entropies: FloatArray,
+    pasts: FloatArray,
+    rules: RuleNumbers,
+    fills: Any,
+) -> int:
+    """Advance every living run by one tick; returns the number of rows written to ``fills``."""
+    tick_be = swap_bytes(tick)
+    count = 0
+    for i in range(records.size):
+        rec = records[i]
+        if rec.status != ACTIVE or tick <= rec.spawn_tick:
+            continue
+        rec.tick_be = tick_be
+        column = columns[i]
+        size, fill_price, reason = 0.0, 0.0, NO_EXIT
+        live = False
+        if column < 0:
+            reason = SYMBOL_LEFT
+        else:
+            price, index = prices[column], indexes[column]
+            live = oks[column] and 0.0 < price < math.inf and index - index == 0.0
+            if live:
+                rec.last_price = price
+                rec.last_funding_index = index
+                mark(rec, price, index)
+                if rec.equity > rec.peak_equity:
+                    rec.peak_equity = rec.equity
+                reason = exit_reason(rec, tick, volatilities[column], rules)
+            else:
+                reason = blind_exit_reason(rec, tick)
+        entropy = math.nan
+        if live and reason == NO_EXIT:
+            entropy = entropies[cells[i], column]
+            if entropy == entropy and rec.target_direction != rec.direction:
+                size, fill_price, reason = direction_change(
+                    rec, rec.last_price, rec.last_funding_index, rules
+                )
+        if reason != NO_EXIT:
+            size = -rec.position
+            edge = rules.slippage_rate if size > 0.0 else -rules.slippage_rate
+            fill_price = rec.last_price * (1.0 + edge)
+            rec.status = COMPLETED
+            rec.exit_reason = reason
+        if size != 0.0:
+            fee = abs(size) * fill_price * rules.taker_fee_rate
+            apply_fill(rec, size, fill_price, fee, rec.last_funding_index)
+            mark(rec, rec.last_price, rec.last_funding_index)
+            write_fill(fills[count], rec, tick, size, fill_price, reason)
+            fills[count].fee = fee
+            count += 1
+        target = rec.direction
+        if entropy == entropy and reason == NO_EXIT:
+            target = direction_of(
+                rec.interpretation,
+                entropy,
+                rec.theta,
+                rec.dead_band,
+                rec.last_price,
+                pasts[lookbacks[i], column],
+                rec.direction,
+            )
+        rec.target_direction = target
+    return count
+
+
+@jit
+def add_shard(records: Any, columns: IntArray, tick: int, rules: RuleNumbers, sums: Any) -> None:
+    """Add every record to its symbol's row of ``sums``, in run order."""
+    for i in range(records.size):
+        column = columns[i]
+        if column < 0:
+            continue
+        rec, row = records[i], sums[column]
+        growth = rec.live_pnl / rec.start_balance
+        if rec.status == ACTIVE:
+            row.active += 1
+            if rec.live_pnl > rules.live_pnl_threshold:
+                row.qualifying += 1
+                _, fraction = kelly_fraction(
+                    rec.trades,
+                    rec.wins,
+                    rec.sum_win,
+                    rec.sum_loss,
+                    rec.kelly_multiplier,
+                    rules,
+                )
+                if fraction > rec.max_leverage:
+                    fraction = rec.max_leverage
+                unit = rules.base_fraction * rec.start_balance
+                row.weighted_direction += rec.direction * (fraction * rec.equity / unit)
+        if rec.fill_seq == 0:
+            continue
+        if rec.height != 0 and rec.height_at_tick <= tick:
+            row.history_runs += 1
+            if growth > 0.0:
+                row.history_wins += 1
+                row.history_sum_win += growth
+            else:
+                row.history_sum_loss -= growth
+        else:
+            row.current_runs += 1
+            if growth > 0.0:
+                row.current_wins += 1
+                row.current_sum_win += growth
+            else:
+                row.current_sum_loss -= growth
+
+
+@jit
+def replay_fills(fills: Any, rec: Any) -> int:
+    """Apply fills in order; returns the first that does not follow on, else -1."""
+    for i in range(fills.size):
+        fill = fills[i]
+        if fill.run_id != rec.run_id or fill.fill_seq != rec.fill_seq + 1 or fill.size == 0.0:
+            return i
+        apply_fill(rec, fill.size, fill.price, fill.fee, fill.funding_index)
+    return -1
