@@ -1,0 +1,91 @@
+# 3T: `make help` lists what there is. Every target first makes the checkout ready (setup/native/bootstrap.sh),
+# which takes well under a second when it is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+UV_VERSION := 0.13.8
+UV := .local/tools/bin/uv
+
+# Options of `make demo`; empty ones are not passed.
+DURATION ?=
+DATA ?=
+SPEED ?=
+DEMO_OPTIONS := $(if $(DURATION),--duration '$(DURATION)') $(if $(SPEED),--speed '$(SPEED)') \
+	$(foreach file,$(DATA),--data '$(file)')
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: bootstrap
+bootstrap: ## Make this checkout ready: .venv with locked requirements, Redis and MariaDB as programs
+	@setup/native/bootstrap.sh
+
+.PHONY: demo
+demo: bootstrap ## The whole platform on paper, with a live view [DURATION=secs] [DATA=files] [SPEED=factor]
+	@exec $(PYTHON) -m demo $(DEMO_OPTIONS)
+
+.PHONY: demo-stop
+demo-stop: bootstrap ## Stop a demo that runs elsewhere, or clear what a killed one left behind
+	@exec $(PYTHON) -m demo --stop
+
+.PHONY: demo-clean
+demo-clean: bootstrap ## Forget the demo's runs, positions, orders and secrets
+	@exec $(PYTHON) -m demo --clean
+
+.PHONY: balance
+balance: bootstrap ## The account's balance and positions as MariaDB knows them, with their age
+	@exec $(PYTHON) -m balance_report
+
+.PHONY: llen
+llen: bootstrap ## Messages waiting in the demo's queues (redis-cli LLEN)
+	@conf=.local/demo/redis.conf; [ -r $$conf ] || { echo "llen: there is no demo here; start one with 'make demo'" >&2; exit 2; }; \
+	export REDISCLI_AUTH="$$(sed -n 's/^requirepass "\(.*\)"/\1/p' $$conf)"; port="$$(sed -n 's/^port //p' $$conf)"; \
+	for queue in high_priority low_priority; do printf '%s ' $$queue; redis-cli -e -p "$$port" LLEN $$queue; done
+
+.PHONY: migrate
+migrate: bootstrap ## Bring the schema of the configured database up to date (T3_CONFIG, T3_SECRETS)
+	@exec $(PYTHON) -m alembic -c database/alembic.ini upgrade head
+
+.PHONY: paper-exchange
+paper-exchange: bootstrap ## The local exchange alone; options after ARGS=
+	@exec $(PYTHON) -m paper_exchange $(ARGS)
+
+.PHONY: test
+test: lint ## What CI runs: lint, types and all tests, on real Redis and MariaDB that the tests start themselves
+	@exec $(PYTHON) -m pytest $(ARGS)
+
+.PHONY: lint
+lint: bootstrap ## ruff, format check and mypy
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+.PHONY: format
+format: bootstrap ## Format the code and fix what can be fixed by itself
+	@.venv/bin/ruff check --fix-only .
+	@.venv/bin/ruff format .
+
+.PHONY: pre-commit
+pre-commit: bootstrap ## Install the commit hooks and run them on every file
+	@.venv/bin/pre-commit install
+	@.venv/bin/pre-commit run --all-files
+
+.PHONY: bench
+bench: bootstrap ## Performance figures, one JSON line each
+	@for bench in shared/benchmarks/bench_*.py; do $(PYTHON) "$$bench"; done
+
+.PHONY: lock
+lock: $(UV) ## Resolve all requirements anew into the lock files (UPGRADE=yes for the newest versions)
+	@for lock in "requirements.lock" "requirements-dev.lock --extra dev"; do \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
+	    --custom-compile-command "make lock" pyproject.toml -o $$lock; done
+
+$(UV):
+	@python3 -m venv .local/tools
+	@.local/tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
