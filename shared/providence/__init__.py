@@ -5,9 +5,9 @@ r"""Providence: a population of small strategies that maximises expected geometr
     \max E[\ln W] = \max E\Big[\sum_i \int f_i(H_i) \cdot \mathrm{sign}(H_i - \theta_i) \cdot
     \frac{dS}{S}\Big]
 
-Each run ``i`` is one term: ``H_i`` the permutation entropy of its symbol's price, ``theta_i`` its own
-threshold, ``f_i`` its Kelly-scaled size, ``dS/S`` the return. Runs that grow are cloned and mutated,
-runs that do not end.
+Each run ``i`` is one term: ``H_i`` the permutation entropy of its symbol's price, ``theta_i`` its
+own threshold, ``f_i`` its Kelly-scaled size, ``dS/S`` the return. Runs that grow are cloned and
+mutated, runs that do not end.
 
 Pure: arrays in, arrays out, no I/O, no clock; the time and the random generator are arguments.
 

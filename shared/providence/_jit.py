@@ -9,7 +9,7 @@ the date of its own file only: compiled functions that call each other therefore
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from numba import njit
 
@@ -18,5 +18,5 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def jit(function: F) -> F:
     """Compile ``function`` on first call; divisions follow IEEE (no ZeroDivisionError)."""
-    compiled: F = njit(cache=True, fastmath=False, error_model="numpy", nogil=True)(function)
-    return compiled
+    compiled = njit(cache=True, fastmath=False, error_model="numpy", nogil=True)(function)
+    return cast(F, compiled)

@@ -1,9 +1,10 @@
 """Per-symbol sums of a shard: what reconciliation needs of its runs.
 
 A qualifying run is active with ``live_pnl > live_pnl_threshold``; it adds ``w x d`` with its held
-direction ``d`` and ``w = f x equity / (base_fraction x start_balance)``, so that Kelly and compounding
-reach the account. Cohort results are of every run given that has traded, ended ones included (a
-cohort of survivors would flatter itself), split by whether the run has a height in effect.
+direction ``d`` and ``w = f x equity / (base_fraction x start_balance)``, so that Kelly and
+compounding reach the account. Cohort results are of every run given that has traded, ended ones
+included (a cohort of survivors would flatter itself), split by whether the run has a height in
+effect.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def merge(shards: Sequence[Sums]) -> Sums:
 
 
 def cohorts(row: np.void) -> tuple[CohortSums, CohortSums]:
-    """(current, history) of one symbol's sums, for :func:`shared.providence.sizing.cohort_factor`."""
+    """(current, history) of one symbol's sums, as ``sizing.cohort_factor`` takes them."""
     current, history = (
         CohortSums(
             int(row[f"{name}_runs"]),

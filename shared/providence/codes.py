@@ -1,6 +1,7 @@
 """Small enumerations of the run record and of fills.
 
-The values are stored in MariaDB, Redis and Parquet and compiled into the kernel: add, never renumber.
+The values are stored in MariaDB, Redis and Parquet and compiled into the kernel: add, never
+renumber.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 r"""Permutation entropy, static and sliding (Bandt & Pompe 2002; Unakafova & Keller 2013).
 
-A window of ``w`` samples holds ``N = w - (d-1) tau`` ordinal patterns: the order of the ``d`` values
-``x[t], x[t+tau], ..., x[t+(d-1)tau]``, ties broken by order of appearance. With ``c_i`` the count of
-pattern ``i``, ``H = - sum p ln p = (N ln N - sum c_i ln c_i) / N`` nats, divided by ``ln d!`` to lie
-in [0, 1].
+A window of ``w`` samples holds ``N = w - (d-1) tau`` ordinal patterns: the order of the ``d``
+values ``x[t], x[t+tau], ..., x[t+(d-1)tau]``, ties broken by order of appearance. With ``c_i`` the
+count of pattern ``i``, ``H = - sum p ln p = (N ln N - sum c_i ln c_i) / N`` nats, divided by
+``ln d!`` to lie in [0, 1].
 
 Sliding by one sample moves one pattern in and one out. The pattern number follows from the one
-``tau`` samples before by a table: drop the oldest of its values, insert the new one at its rank. That
-takes ``d - 1`` comparisons, whatever the window. ``sum c ln c`` is kept as a fixed-point integer, so
-that it returns to the same value on every path: a sliding value has the bits of a fresh calculation
-over its window. The table of ``c ln c`` is rounded from decimal logarithms, not from the machine's
-library, so that two machines agree as well.
+``tau`` samples before by a table: drop the oldest of its values, insert the new one at its rank.
+That takes ``d - 1`` comparisons, whatever the window. ``sum c ln c`` is kept as a fixed-point
+integer, so that it returns to the same value on every path: a sliding value has the bits of a fresh
+calculation over its window. The table of ``c ln c`` is rounded from decimal logarithms, not from
+the machine's library, so that two machines agree as well.
 
 References
 ----------
@@ -171,7 +171,7 @@ def _advance(
                 total += xlogx[count] - xlogx[count - 1]
                 if age >= window - 1:
                     entropy = (xlogx[patterns] - total) / scale
-                    out[t, s] = entropy if entropy < 1.0 else 1.0
+                    out[t, s] = min(1.0, entropy)
             age += 1
         ages[s] = age
         totals[s] = total
@@ -222,7 +222,8 @@ class SlidingEntropy:
         A sample that is not ok, or not a finite number, is a gap: the window starts afresh.
         """
         row = np.asarray(prices, dtype=np.float64).reshape(1, -1)
-        return self.push_many(row, np.asarray(ok, dtype=np.bool_).reshape(1, -1))[0]
+        entropy: FloatArray = self.push_many(row, np.asarray(ok, dtype=np.bool_).reshape(1, -1))[0]
+        return entropy
 
     def push_many(self, prices: ArrayLike, ok: ArrayLike) -> FloatArray:
         """Take T samples per column, ``prices[T, S]`` and ``ok[T, S]``; return H[T, S]."""

@@ -56,7 +56,7 @@ def swap_bytes(value: int) -> int:
     swapped = np.int64(0)
     for i in range(8):
         swapped = (swapped << np.int64(8)) | ((value >> np.int64(8 * i)) & LOW_BYTE)
-    return swapped
+    return int(swapped)
 
 
 @jit
@@ -89,7 +89,7 @@ def direction_of(
             direction = 1
         elif price < past:
             direction = -1
-    if interpretation == INVERSE or interpretation == SWING:
+    if interpretation in (INVERSE, SWING):
         return -direction
     return direction
 
@@ -209,7 +209,7 @@ def apply_fill(rec: Any, size: float, price: float, fee: float, index: float) ->
 
 @jit
 def exit_reason(rec: Any, tick: int, volatility: float, rules: RuleNumbers) -> int:
-    """Why the marked run must end now, or ``NO_EXIT``; a NaN volatility switches take-profit off."""
+    """Why the marked run must end now, or ``NO_EXIT``; a NaN volatility ends no run."""
     if rec.exit_at_tick != 0 and rec.exit_at_tick <= tick:
         return SIGNAL
     if rec.peak_equity - rec.equity > rec.max_drawdown * rec.peak_equity or rec.equity <= 0.0:
@@ -220,10 +220,10 @@ def exit_reason(rec: Any, tick: int, volatility: float, rules: RuleNumbers) -> i
         scale = volatility * math.sqrt(rec.max_duration_ms / MS_PER_HOUR)
         if rec.live_pnl >= rec.take_profit * scale * rec.start_balance:
             return TAKE_PROFIT
-    if rec.trades >= rules.judge_after_trades:
-        if kelly_of(rec.trades, rec.wins, rec.sum_win, rec.sum_loss, rules.max_reward_ratio) <= 0.0:
-            return KELLY
-    return NO_EXIT
+    if rec.trades < rules.judge_after_trades:
+        return NO_EXIT
+    kelly = kelly_of(rec.trades, rec.wins, rec.sum_win, rec.sum_loss, rules.max_reward_ratio)
+    return NO_EXIT if kelly > 0.0 else KELLY
 
 
 @jit
@@ -277,15 +277,56 @@ def direction_change(
 
 
 @jit
-def write_fill(fill: Any, rec: Any, tick: int, size: float, price: float, reason: int) -> None:
-    """Copy the fill that ``rec`` has just booked into the journal row ``fill``."""
+def closing_order(rec: Any, reason: int, rules: RuleNumbers) -> tuple[float, float, int]:
+    """(size, fill price, reason) of leaving at the last known price."""
+    size = -rec.position
+    edge = rules.slippage_rate if size > 0.0 else -rules.slippage_rate
+    return size, rec.last_price * (1.0 + edge), reason
+
+
+@jit
+def order_of(
+    rec: Any,
+    tick: int,
+    price: float,
+    index: float,
+    volatility: float,
+    entropy: float,
+    rules: RuleNumbers,
+) -> tuple[float, float, int]:
+    """Mark a run to a good sample; (size, fill price, exit reason) of what it does there."""
+    rec.last_price = price
+    rec.last_funding_index = index
+    mark(rec, price, index)
+    rec.peak_equity = max(rec.peak_equity, rec.equity)
+    reason = exit_reason(rec, tick, volatility, rules)
+    if reason == NO_EXIT:
+        # A window that spans a gap voids what was decided before the gap: hold, no new trade.
+        if entropy != entropy or rec.target_direction == rec.direction:
+            return 0.0, price, NO_EXIT
+        size, fill_price, reason = direction_change(rec, price, index, rules)
+        if reason == NO_EXIT:
+            return size, fill_price, NO_EXIT
+    return closing_order(rec, reason, rules)
+
+
+@jit
+def book(
+    rec: Any, tick: int, size: float, price: float, reason: int, rules: RuleNumbers, fill: Any
+) -> None:
+    """Apply an order to the ledger and write it to the journal row ``fill``."""
+    index = rec.last_funding_index
+    fee = abs(size) * price * rules.taker_fee_rate
+    apply_fill(rec, size, price, fee, index)
+    mark(rec, rec.last_price, index)
     fill.run_id = rec.run_id
     fill.fill_seq = rec.fill_seq
     fill.tick = tick
     fill.product_id = rec.product_id
     fill.size = size
     fill.price = price
-    fill.funding_index = rec.funding_index
+    fill.fee = fee
+    fill.funding_index = index
     fill.reason = reason
 
 
@@ -308,7 +349,7 @@ def refused(
         rec = records[i]
         inside = 0 <= cells[i] < cell_count and 0 <= lookbacks[i] < lookback_count
         if not (inside and -1 <= columns[i] < column_count):
-            return records.size + i
+            return int(records.size) + i
         if rec.status == ACTIVE and tick > rec.spawn_tick and swap_bytes(rec.tick_be) >= tick:
             return i
     return -1
@@ -339,54 +380,35 @@ def step_runs(
             continue
         rec.tick_be = tick_be
         column = columns[i]
-        size, fill_price, reason = 0.0, 0.0, NO_EXIT
-        live = False
+        entropy, price, past = math.nan, math.nan, math.nan
         if column < 0:
-            reason = SYMBOL_LEFT
-        else:
-            price, index = prices[column], indexes[column]
-            live = oks[column] and 0.0 < price < math.inf and index - index == 0.0
-            if live:
-                rec.last_price = price
-                rec.last_funding_index = index
-                mark(rec, price, index)
-                if rec.equity > rec.peak_equity:
-                    rec.peak_equity = rec.equity
-                reason = exit_reason(rec, tick, volatilities[column], rules)
-            else:
-                reason = blind_exit_reason(rec, tick)
-        entropy = math.nan
-        if live and reason == NO_EXIT:
+            size, fill_price, reason = closing_order(rec, SYMBOL_LEFT, rules)
+        elif oks[column] and 0.0 < prices[column] < math.inf and abs(indexes[column]) < math.inf:
+            price = prices[column]
             entropy = entropies[cells[i], column]
-            if entropy == entropy and rec.target_direction != rec.direction:
-                size, fill_price, reason = direction_change(
-                    rec, rec.last_price, rec.last_funding_index, rules
-                )
+            past = pasts[lookbacks[i], column]
+            size, fill_price, reason = order_of(
+                rec, tick, price, indexes[column], volatilities[column], entropy, rules
+            )
+        else:
+            size, fill_price, reason = 0.0, 0.0, blind_exit_reason(rec, tick)
+        if size != 0.0:
+            book(rec, tick, size, fill_price, reason, rules, fills[count])
+            count += 1
         if reason != NO_EXIT:
-            size = -rec.position
-            edge = rules.slippage_rate if size > 0.0 else -rules.slippage_rate
-            fill_price = rec.last_price * (1.0 + edge)
             rec.status = COMPLETED
             rec.exit_reason = reason
-        if size != 0.0:
-            fee = abs(size) * fill_price * rules.taker_fee_rate
-            apply_fill(rec, size, fill_price, fee, rec.last_funding_index)
-            mark(rec, rec.last_price, rec.last_funding_index)
-            write_fill(fills[count], rec, tick, size, fill_price, reason)
-            fills[count].fee = fee
-            count += 1
-        target = rec.direction
-        if entropy == entropy and reason == NO_EXIT:
-            target = direction_of(
+            rec.target_direction = 0
+        else:
+            rec.target_direction = direction_of(
                 rec.interpretation,
                 entropy,
                 rec.theta,
                 rec.dead_band,
-                rec.last_price,
-                pasts[lookbacks[i], column],
+                price,
+                past,
                 rec.direction,
             )
-        rec.target_direction = target
     return count
 
 

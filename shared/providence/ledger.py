@@ -7,8 +7,8 @@ flat (or to the next reversal); its return is its PnL, net of its own fees and f
 equity at entry.
 
 Funding index: cumulative funding **received** per unit held long, in USD. A venue's positive hourly
-rate is paid by longs, so each hour adds ``-rate x price`` (:func:`next_funding_index`), and a position
-receives ``position x (index now - index at its last change)``.
+rate is paid by longs, so each hour adds ``-rate x price`` (:func:`next_funding_index`), and a
+position receives ``position x (index now - index at its last change)``.
 
 The journal (fills in ``fill_seq`` order) and the index determine every ledger number but the equity
 peak, which needs the marks between fills. Live code and replay book a fill with the same compiled

@@ -1,8 +1,8 @@
 """Samples to :class:`TickMarket`: each entropy cell once per symbol and tick, shared by all runs.
 
-Every tick of the interval is pushed, a missing sample as not ok. The result of a tick depends only on
-the samples of the longest window that ends at it, never on how the state came about: a worker that
-has run for a month and one that warmed up a second ago get the same bits.
+Every tick of the interval is pushed, a missing sample as not ok. The result of a tick depends only
+on the samples of the longest window that ends at it, never on how the state came about: a worker
+that has run for a month and one that warmed up a second ago get the same bits.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class MarketSeries:
     ----------
     grid: row order of the results.
     columns: number S of symbols.
-    interval_ms: distance of two ticks; a push that is not one interval after the last starts afresh,
-        so that no window spans a tick that was left out.
+    interval_ms: distance of two ticks; a push that is not one interval after the last starts
+        afresh, so that no window spans a tick that was left out.
     """
 
     def __init__(self, grid: Grid, columns: int, interval_ms: int) -> None:

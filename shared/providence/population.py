@@ -1,9 +1,9 @@
 """Who lives: fresh draws, clones with mutation, retirement.
 
 A vacancy is filled with probability ``clonal_fraction`` by a clone of a living parent, drawn in
-proportion to its positive log-growth per hour, shrunk towards the mean of all possible parents; else
-by fresh parameters drawn from the space. A threshold is a quantile of its cell's recent entropy,
-fixed as a number at spawn, because finite windows bias H. Symbols are drawn under a cap.
+proportion to its positive log-growth per hour, shrunk towards the mean of all possible parents;
+else by fresh parameters drawn from the space. A threshold is a quantile of its cell's recent
+entropy, fixed as a number at spawn, because finite windows bias H. Symbols are drawn under a cap.
 
 All randomness comes from the ``numpy.random.Generator`` given. New records carry ``run_id`` 0: the
 caller that stores them knows the ids.
@@ -206,9 +206,9 @@ def clone(
     """One mutated child per given parent, with an empty ledger.
 
     Continuous parameters take a Gaussian step and stay within the space; grid parameters move to a
-    neighbour; the interpretation is flipped with small probability. A threshold moves as a quantile:
-    the child's is that quantile of the recent entropy of its own cell. Where a cell has no recent
-    entropy the parent's cell or threshold is kept.
+    neighbour; the interpretation is flipped with small probability. A threshold moves as a
+    quantile: the child's is that quantile of the recent entropy of its own cell. Where a cell has
+    no recent entropy the parent's cell or threshold is kept.
     """
     history = _History(recent_entropy, space)
     children = new_records(len(parents))

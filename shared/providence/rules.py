@@ -1,7 +1,7 @@
 """What a population is told: costs and sizing, the space of parameters, how clones are made.
 
-Frozen values, checked on construction; ``config.yml`` fills them. Every error is a ``ValueError`` of
-one sentence that names the field, the value and what is allowed.
+Frozen values, checked on construction; ``config.yml`` fills them. Every error is a ``ValueError``
+of one sentence that names the field, the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Rules:
 class ParameterSpace:
     """Where run parameters are drawn from, and where mutation may move them.
 
-    ``orders`` x ``delays`` x ``windows`` is the finite grid of entropy cells; every combination must
-    hold at least two ordinal patterns. Pairs are (low, high) with both ends allowed.
+    ``orders`` x ``delays`` x ``windows`` is the finite grid of entropy cells; every combination
+    must hold at least two ordinal patterns. Pairs are (low, high) with both ends allowed.
     """
 
     orders: tuple[int, ...]

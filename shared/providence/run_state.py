@@ -1,8 +1,8 @@
 """The record of one run: fixed size, versioned, the same bytes in Redis, MariaDB and memory.
 
 A population is a one-dimensional array of ``RUN_DTYPE``. Redis compares the first eight bytes as
-text, so ``tick`` is big-endian; ``layout`` and ``run_id`` keep their offsets in every layout, so that
-a record too old to be read can still be named.
+text, so ``tick`` is big-endian; ``layout`` and ``run_id`` keep their offsets in every layout, so
+that a record too old to be read can still be named.
 """
 
 from __future__ import annotations
@@ -211,4 +211,5 @@ def from_json(values: Mapping[str, Any]) -> np.void:
                 f"run {run_id}: field {key} is {value!r}; allowed is a finite number", name
             )
         record[key] = value
-    return record[0]
+    scalar: np.void = record[0]
+    return scalar

@@ -1,8 +1,9 @@
 """How much: a Kelly surrogate per run, a Kelly factor per cohort (Kelly 1956).
 
-From ``n`` results, of which ``wins`` are positive: win rate ``W = (wins + 1)/(n + 2)`` (Laplace's rule
-of succession), reward ratio ``R = mean win / |mean loss|``, at most ``max_reward_ratio``, and
-``K = W - (1 - W)/R``. Without a loss R is the cap; without a win K is -1; without any result K is 0.
+From ``n`` results, of which ``wins`` are positive: win rate ``W = (wins + 1)/(n + 2)`` (Laplace's
+rule of succession), reward ratio ``R = mean win / |mean loss|``, at most ``max_reward_ratio``, and
+``K = W - (1 - W)/R``. Without a loss R is the cap; without a win K is -1; without any result K
+is 0.
 
 A run's results are the returns of its closed trades (trade PnL / equity at entry). Its position
 notional is ``f x equity`` with
@@ -13,7 +14,7 @@ notional is ``f x equity`` with
 
 A cohort's results are the growths of its runs (live PnL / start balance).
 
-J. L. Kelly, "A new interpretation of information rate", Bell System Technical Journal 35, 917 (1956).
+J. L. Kelly, "A new interpretation of information rate", Bell Syst. Tech. J. 35, 917 (1956).
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class TickMarket(NamedTuple):
-    """What is known at one tick, one column per symbol (S), one row per cell (C) or look-back (M)."""
+    """What is known at one tick: a column per symbol (S), a row per cell (C) or look-back (M)."""
 
     tick_ms: int
     price: FloatArray
@@ -184,12 +184,12 @@ def _plain(
 
 
 def _refuse(records: Records, binding: Binding, native: Records, tick: int, rows: Shape) -> None:
-    """ValueError for the first run that is late for the tick or bound to a row that is not there."""
+    """ValueError for the first run that is late for the tick or bound outside the market."""
     at = kernel.refused(native, binding.cell, binding.lookback, binding.column, tick, *rows)
     if at >= len(records):
         raise ValueError(
-            f"run {records[at - len(records)]['run_id']}: bound to a cell, look-back or column that "
-            f"this market of {rows[0]} cells, {rows[1]} look-backs and {rows[2]} symbols lacks"
+            f"run {records[at - len(records)]['run_id']}: bound outside this market of {rows[0]} "
+            f"cells, {rows[1]} look-backs and {rows[2]} symbols"
         )
     if at >= 0:
         record = records[at]
