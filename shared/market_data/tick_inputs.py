@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -108,6 +108,10 @@ class TickRow:
             )
         if self.source not in get_args(TickSource):
             raise ValueError(f"source must be one of {get_args(TickSource)}, got {self.source!r}")
+
+    def with_version(self, config_version: str) -> TickRow:
+        """The same row under a configuration version."""
+        return replace(self, config_version=config_version)
 
 
 @dataclass(frozen=True, slots=True)
