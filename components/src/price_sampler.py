@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import redis
@@ -56,8 +57,15 @@ _SETTLE_MS = 20
 """Waited after a tick, so that quotes already on their way to Redis count."""
 
 
+History = Callable[[int, int], Mapping[int, Mapping[str, float]]]
+"""(interval_ms, count) -> prices of the last ``count`` ticks, where a venue serves them."""
+
+
 class PriceSampler:
-    """Writes the series of one interval."""
+    """Writes the series of one interval.
+
+    ``history`` is the paper exchange's own past, for ticks of which nothing else is known.
+    """
 
     def __init__(
         self,
@@ -66,6 +74,7 @@ class PriceSampler:
         prices: PriceStore,
         volatilities: VolatilityStore,
         clock: Clock,
+        history: History | None = None,
     ) -> None:
         self._interval_ms = settings.interval_ms
         self._max_age_ms = round(settings.price_sampler.max_price_age_secs * 1000)
@@ -75,6 +84,7 @@ class PriceSampler:
         self._prices = prices
         self._volatilities = volatilities
         self._clock = clock
+        self._history = history
         self._context = Context({}, {})
         self._context_read_ms = 0
         self._products: Mapping[str, int] = {}
@@ -108,21 +118,30 @@ class PriceSampler:
             abs(now_ms - quote.received_ms) <= self._max_age_ms for quote in quotes.values()
         )
 
-    def write_history(self, history: Mapping[int, Mapping[str, float]]) -> int:
-        """Write rows of source ``history`` from {tick: {symbol: price}}; returns how many."""
+    def start_from_history(self, count: int) -> int:
+        """Begin an empty series with the last ``count`` ticks of the venue's own past.
+
+        Returns how many rows were written; raises ``VenueError`` if the venue has no past.
+        """
         self._refresh_context(self._clock.now_ms())
-        rows = []
-        for tick_ms, prices in sorted(history.items()):
-            samples = empty_samples(self._products.values())
-            places = {int(p): row for row, p in enumerate(samples["product_id"])}
-            for symbol, price in prices.items():
-                if symbol in self._products:
-                    row = places[self._products[symbol]]
-                    samples["ok"][row] = 1
-                    samples["mid"][row] = samples["mark"][row] = price
-                    samples["funding_index"][row] = self._context.funding_index.get(symbol, 0.0)
-            rows.append(self._row(tick_ms, "history", samples))
-        return self._commit(rows)
+        past = self._past(count)
+        rows = self._commit([self._history_row(tick, past[tick]) for tick in sorted(past)])
+        log.info("series_started_from_history", rows=rows)
+        return rows
+
+    def _past(self, count: int) -> Mapping[int, Mapping[str, float]]:
+        return self._history(self._interval_ms, count) if self._history else {}
+
+    def _history_row(self, tick_ms: int, prices: Mapping[str, float]) -> TickRow:
+        samples = empty_samples(self._products.values())
+        places = {int(p): row for row, p in enumerate(samples["product_id"])}
+        for symbol, product_id in self._products.items():
+            row = places[product_id]
+            samples["funding_index"][row] = self._context.funding_index.get(symbol, 0.0)
+            if symbol in prices:
+                samples["ok"][row] = 1
+                samples["mid"][row] = samples["mark"][row] = prices[symbol]
+        return self._row(tick_ms, "history", samples)
 
     def _missed(self, newest: int | None, current: int) -> list[int]:
         if newest is None:
@@ -139,13 +158,22 @@ class PriceSampler:
             return 0
         quotes = self._prices.between(ticks[0] - self._max_age_ms, ticks[-1])
         known = replay_quotes(quotes, ticks)
-        rows = []
+        rows = {}
         for tick_ms in ticks:
             samples = self._sample(tick_ms, known[tick_ms])
-            source: TickSource = "backfill" if samples["ok"].any() else "missing"
-            rows.append(self._row(tick_ms, source, samples if source == "backfill" else None))
+            if samples["ok"].any():
+                rows[tick_ms] = self._row(tick_ms, "backfill", samples)
+        if len(rows) < len(ticks):
+            past = self._past((ticks[-1] - ticks[0]) // self._interval_ms + 1)
+            for tick_ms in ticks:
+                if tick_ms in rows:
+                    continue
+                if tick_ms in past:
+                    rows[tick_ms] = self._history_row(tick_ms, past[tick_ms])
+                else:
+                    rows[tick_ms] = self._row(tick_ms, "missing", None)
         log.warning("ticks_filled_late", from_ms=ticks[0], to_ms=ticks[-1], ticks=len(ticks))
-        return self._commit(rows)
+        return self._commit([rows[tick_ms] for tick_ms in ticks])
 
     def _sample(self, tick_ms: int, quotes: Mapping[str, Quote]) -> NDArray[np.void]:
         return sample(tick_ms, self._products, quotes, self._context, self._max_age_ms)
@@ -211,23 +239,6 @@ def sync_products(engine: Engine, manager: ExchangeManager) -> None:
     retry_deadlocks(work)
 
 
-def warm_up(
-    settings: Settings, sampler: PriceSampler, manager: ExchangeManager, clock: Clock
-) -> int:
-    """Start an empty series from the paper exchange's own past; returns how many rows.
-
-    Raises ``VenueError`` if the venue does not serve it.
-    """
-    interval_ms = settings.interval_ms
-    now_ms = clock.now_ms()
-    last_tick = now_ms - now_ms % interval_ms
-    count = settings.providence.longest_window * 2
-    history = read_paper_history(manager, interval_ms, last_tick, count)
-    rows = sampler.write_history(history)
-    log.info("series_warmed", rows=rows, from_ms=min(history), to_ms=last_tick)
-    return rows
-
-
 def body(settings: Settings, secrets: Secrets, stop: threading.Event) -> None:
     """The service, between its configuration and its end."""
     clock = SystemClock()
@@ -235,23 +246,28 @@ def body(settings: Settings, secrets: Secrets, stop: threading.Event) -> None:
     engine = make_engine(settings, secrets)
     wallet = secrets.exchanges.hyperliquid.walletAddress
     manager = ExchangeManager.get(settings, wallet, client)
-    sampler = PriceSampler(settings, engine, PriceStore(client), VolatilityStore(client), clock)
+    history = partial(read_paper_history, manager) if settings.price_sampler.warm_history else None
+    sampler = PriceSampler(
+        settings, engine, PriceStore(client), VolatilityStore(client), clock, history
+    )
     service.wait_for("redis", client.ping, (redis.RedisError,), stop)
     service.wait_for("database", sampler.newest_tick, (DBAPIError,), stop)
     service.wait_for(
         "venue", lambda: sync_products(engine, manager), (VenueError, DBAPIError), stop
     )
-    if settings.price_sampler.warm_history and sampler.newest_tick() is None:
+    if history is not None and sampler.newest_tick() is None:
         while not stop.is_set() and not sampler.all_fresh():
             stop.wait(0.1)
+        # Entropy windows, and as much again for the thresholds' quantiles.
+        count = 2 * settings.providence.longest_window
         service.wait_for(
             "paper history",
-            lambda: warm_up(settings, sampler, manager, clock),
+            lambda: sampler.start_from_history(count),
             (VenueError, DBAPIError, redis.RedisError),
             stop,
         )
-    manager.close()
     _sample_until_stopped(settings.interval_ms, sampler, clock, stop)
+    manager.close()
 
 
 def _sample_until_stopped(
@@ -261,7 +277,7 @@ def _sample_until_stopped(
     while not stop.is_set():
         try:
             sampler.catch_up()
-        except (DBAPIError, redis.RedisError) as error:
+        except (DBAPIError, redis.RedisError, VenueError) as error:
             # The next round fills what this one could not write.
             if not failing:
                 log.warning("sample_not_written", reason=str(error))

@@ -5,45 +5,43 @@ from __future__ import annotations
 from decimal import Decimal
 from itertools import pairwise
 
-from shared.exchange.decoding import as_list, as_mapping, int_field, require
+from shared.exchange.decoding import as_list, as_mapping, require
 from shared.exchange.errors import DecodeError
 from shared.exchange_manager import ExchangeManager
 
 
 def read_paper_history(
-    manager: ExchangeManager, interval_ms: int, last_tick: int, count: int
+    manager: ExchangeManager, interval_ms: int, count: int
 ) -> dict[int, dict[str, float]]:
-    """The last ``count`` prices of every coin, ``interval_ms`` apart, laid on ticks.
+    """The last ``count`` ticks that the venue remembers: {tick: {symbol: USD per coin}}.
 
-    The newest lies on ``last_tick``, the others before it without a gap. Returns
-    {tick: {symbol: USD per coin}}; raises ``DecodeError`` if the reply is not such a series.
+    Raises ``DecodeError`` if the reply is not a series of consecutive ticks.
     """
     path = "paperHistory"
     reply = as_mapping(manager.info(path, coins=None, spacingMs=interval_ms, count=count), path)
-    if int_field(reply, "spacingMs", path) != interval_ms:
-        raise DecodeError(f"{path}.spacingMs", f"expected {interval_ms}")
-    times = as_list(require(reply, "times", path), f"{path}.times")
-    if not times:
-        raise DecodeError(f"{path}.times", "empty")
-    for earlier, later in pairwise(times):
-        if not isinstance(earlier, int) or not isinstance(later, int):
-            raise DecodeError(f"{path}.times", "expected integers")
-        if later - earlier != interval_ms:
-            raise DecodeError(f"{path}.times", f"{earlier} and {later} are not one tick apart")
-    first_tick = last_tick - (len(times) - 1) * interval_ms
-    history: dict[int, dict[str, float]] = {
-        first_tick + row * interval_ms: {} for row in range(len(times))
-    }
+    ticks = [
+        _tick(time_ms, interval_ms, f"{path}.times")
+        for time_ms in as_list(require(reply, "times", path), f"{path}.times")
+    ]
+    if any(later - earlier != interval_ms for earlier, later in pairwise(ticks)):
+        raise DecodeError(f"{path}.times", "the times are not one tick apart")
+    history: dict[int, dict[str, float]] = {tick: {} for tick in ticks}
     prices = as_mapping(require(reply, "prices", path), f"{path}.prices")
     for symbol, series in prices.items():
         values = as_list(series, f"{path}.prices.{symbol}")
-        if len(values) != len(times):
+        if len(values) != len(ticks):
             raise DecodeError(
-                f"{path}.prices.{symbol}", f"{len(values)} prices for {len(times)} times"
+                f"{path}.prices.{symbol}", f"{len(values)} prices for {len(ticks)} times"
             )
-        for row, value in enumerate(values):
-            history[first_tick + row * interval_ms][symbol] = _price(value, symbol)
+        for tick, value in zip(ticks, values, strict=True):
+            history[tick][symbol] = _price(value, symbol)
     return history
+
+
+def _tick(value: object, interval_ms: int, path: str) -> int:
+    if not isinstance(value, int) or value % interval_ms:
+        raise DecodeError(path, f"{value!r} is not a multiple of {interval_ms} ms")
+    return value
 
 
 def _price(value: object, symbol: str) -> float:
