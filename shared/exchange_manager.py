@@ -54,6 +54,8 @@ from shared.network_monitor import NetworkMonitor
 log = structlog.get_logger(__name__)
 
 HEALTH_CHECK_SECS = 300.0
+MARKETS_LIFE_SECS = 900.0
+"""How long a process goes on with the markets it has before it looks at the shared ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class ExchangeManager:
         self._ccxt = ReadOnlyHyperliquid(self.transport, venue.rest_url, wallet, hyperliquid.dexes)
         self._cache = MarketCache(venue.rest_url, hyperliquid.dexes, client, sleep=sleep)
         self._markets: Mapping[str, Mapping[str, Any]] | None = None
+        self._markets_read = 0.0
         self._markets_lock = RLock()
         self._health: VenueHealth | None = None
 
@@ -190,12 +193,14 @@ class ExchangeManager:
 
     def _loaded_markets(self) -> Mapping[str, Mapping[str, Any]]:
         with self._markets_lock:
-            if self._markets is None:
+            old = time.monotonic() - self._markets_read > MARKETS_LIFE_SECS
+            if self._markets is None or old:
                 listed = self._cache.get_or_load(self._ccxt.fetch_markets)
                 self._ccxt.set_markets(listed)
                 self._markets = {
                     market["info"]["name"]: market for market in self._ccxt.markets.values()
                 }
+                self._markets_read = time.monotonic()
             return self._markets
 
     def reload_markets(self) -> None:

@@ -47,6 +47,15 @@ class CandleStore:
         )
         return cast("int | None", self._conn.execute(statement).scalar_one())
 
+    def oldest_open(self, symbol: str, timeframe: str, from_ms: int) -> int | None:
+        """Open time of the oldest stored bar at or after ``from_ms``."""
+        statement = select(func.min(candles.c.open_ms)).where(
+            candles.c.symbol == symbol,
+            candles.c.timeframe == timeframe,
+            candles.c.open_ms >= from_ms,
+        )
+        return cast("int | None", self._conn.execute(statement).scalar_one())
+
     def bars(self, symbol: str, timeframe: str, from_ms: int, to_ms: int) -> list[Candle]:
         """Stored bars whose open lies in [``from_ms``, ``to_ms``], oldest first."""
         return self._select(candles, symbol, timeframe, from_ms, to_ms)
