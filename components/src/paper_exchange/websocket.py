@@ -1,0 +1,111 @@
+"""The ``/ws`` endpoint: one reader and one writer per connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from paper_exchange.canonical import MalformedActionError
+from paper_exchange.hub import Hub, Outbox, encode
+from paper_exchange.info import answer
+from paper_exchange.info_market import InfoError
+from paper_exchange.topics import normalise
+
+IDLE_SECS = 60.0
+GREETING = "Websocket connection established."
+
+
+async def serve(hub: Hub, socket: WebSocket) -> None:
+    """Run one connection until either side ends it."""
+    await socket.accept()
+    outbox = Outbox()
+    hub.connections.add(outbox)
+    outbox.send(GREETING)
+    writer = asyncio.create_task(_write(socket, outbox))
+    try:
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            await _handle(hub, outbox, message.get("text") or message.get("bytes") or "")
+    except WebSocketDisconnect:
+        return
+    finally:
+        hub.leave(outbox)
+        writer.cancel()
+
+
+async def _write(socket: WebSocket, outbox: Outbox) -> None:
+    """Send queued frames; a connection that got nothing for a minute is closed."""
+    try:
+        while True:
+            frame = await asyncio.wait_for(outbox.frames.get(), IDLE_SECS)
+            if frame is None:
+                break
+            await socket.send_text(frame)
+    except TimeoutError:
+        outbox.closed = True
+    except (WebSocketDisconnect, RuntimeError):
+        # The peer went away while a frame was under way; the reader notices and cleans up.
+        return
+    await socket.close()
+
+
+async def _handle(hub: Hub, outbox: Outbox, text: str | bytes) -> None:
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        message = None
+    method = message.get("method") if isinstance(message, dict) else None
+    if method == "ping":
+        outbox.send('{"channel":"pong"}')
+    elif method in ("subscribe", "unsubscribe"):
+        _change_subscription(hub, outbox, message, method)
+    elif method == "post":
+        _post(hub, outbox, message)
+    else:
+        shown = text if isinstance(text, str) else text.decode(errors="replace")
+        outbox.send(
+            encode("error", f"Error parsing JSON into valid websocket request: {shown[:500]}")
+        )
+
+
+def _change_subscription(hub: Hub, outbox: Outbox, message: dict[str, Any], method: str) -> None:
+    raw = message.get("subscription")
+    shown = orjson.dumps(raw).decode()
+    try:
+        sub = normalise(hub.exchange, raw)
+    except InfoError:
+        outbox.send(encode("error", f"Invalid subscription {shown}"))
+        return
+    ack = encode("subscriptionResponse", {"method": method, "subscription": sub})
+    if method == "unsubscribe":
+        known = hub.unsubscribe(outbox, sub)
+        outbox.send(ack if known else encode("error", f"Already unsubscribed: {shown}"))
+        return
+    if not hub.subscribe(outbox, sub):
+        outbox.send(encode("error", f"Already subscribed: {shown}"))
+        return
+    outbox.send(ack)
+    hub.snapshot(outbox, sub)
+
+
+def _post(hub: Hub, outbox: Outbox, message: dict[str, Any]) -> None:
+    request = message.get("request")
+    request = request if isinstance(request, dict) else {}
+    kind, payload = request.get("type"), request.get("payload")
+    try:
+        if kind == "info":
+            data = answer(hub.exchange, payload)
+            name = payload.get("type") if isinstance(payload, dict) else None
+            response = {"type": "info", "payload": {"type": name, "data": data}}
+        elif kind == "action":
+            response = {"type": "action", "payload": hub.exchange.submit(payload)}
+        else:
+            response = {"type": "error", "payload": "422 Unprocessable Entity"}
+    except (InfoError, MalformedActionError):
+        response = {"type": "error", "payload": "422 Unprocessable Entity"}
+    outbox.send(encode("post", {"id": message.get("id"), "response": response}))
