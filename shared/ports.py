@@ -148,12 +148,14 @@ class RunStore(Protocol):
         *,
         desired: int,
         tick_ms: int,
+        interval_ms: int,
         now_ms: int,
     ) -> Records:
         """Give birth to ``newborns`` in the shards named beside them; ids and ticks are given here.
 
         No more are born than keep the population at ``desired``. A run is born at its shard's last
-        tick; a shard without active runs first moves on to ``tick_ms``. Returns those born.
+        tick; a shard without active runs first moves on to ``tick_ms`` of the series of
+        ``interval_ms``. Returns those born.
         """
 
     def request_exits(self, run_ids: Collection[int] | None, reason: str) -> RunIds:
@@ -179,7 +181,7 @@ class RunStateStore(Protocol):
         """
 
     def save(self, records: Records) -> int:
-        """Write each record unless the stored one has the same tick or a later; returns how many."""
+        """Write each record that is newer than the stored one; returns how many were."""
 
     def discard(self, run_ids: RunIds) -> None:
         """Forget these records."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import redis
+
 from celery.signals import eventlet_pool_started, worker_process_init
+from redis import Redis
 from sqlalchemy import Engine
 
 from shared.clock import SystemClock
@@ -33,9 +34,9 @@ class Wiring:
     settings: Settings
     secrets: Secrets
     engine: Engine
-    redis: redis.Redis
+    redis: Redis
     """Decoded replies."""
-    redis_raw: redis.Redis
+    redis_raw: Redis
     """Raw replies, from a pool of its own."""
     clock: Clock
     worker: str
@@ -47,7 +48,7 @@ class Wiring:
         from shared.exchange_manager import ExchangeManager  # ccxt takes a second to import
 
         wallet = self.secrets.exchanges.hyperliquid.walletAddress
-        return ExchangeManager(self.settings, wallet, self.redis)
+        return ExchangeManager.get(self.settings, wallet, self.redis)
 
 
 _current: Wiring | None = None

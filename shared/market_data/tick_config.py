@@ -1,6 +1,6 @@
 """What of the configuration a step depends on, as of a tick.
 
-Each row of ``tick_inputs`` names the version of this that was in force, so that a replay years later
+Each row of ``tick_inputs`` names the version of this that was in force: a replay years later
 applies the costs, the limits and the symbols of that tick. Only what changes a step is in it:
 another log level makes no new version.
 """

@@ -8,14 +8,11 @@ window alone.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shared.market_data.tick_inputs import TickInputStore, TickRow, TickWindow
-from shared.providence.entropy import SlidingEntropy
+from shared.providence.market import MarketSeries, Samples, warm_up_samples
 from shared.providence.rules import Cell
 from shared.providence.step import Grid, TickMarket
 from shared.storage.transactions import Transactions
@@ -47,63 +44,6 @@ class DatabaseTickRows:
             return TickInputStore(conn).rows(interval_ms, from_ms, to_ms)
 
 
-class MarketSeries:
-    """Entropy and look-backs of S columns, advanced over consecutive ticks.
-
-    A tick without a row is a gap in every column; so is a sample that is not ok. Entropy and past
-    prices are NaN while their window reaches over a gap or before the series began.
-    """
-
-    def __init__(self, interval_ms: int, product_ids: Sequence[int], grid: Grid) -> None:
-        self.interval_ms = interval_ms
-        self.product_ids = tuple(product_ids)
-        self.grid = grid
-        columns = len(self.product_ids)
-        self._entropies = [SlidingEntropy(*cell, columns) for cell in grid.cells]
-        depth = max(grid.lookbacks, default=0) + 1
-        self._prices = np.full((depth, columns), np.nan)
-        self._streak = np.zeros(columns, dtype=np.int64)
-
-    def push(self, window: TickWindow) -> list[Frame]:
-        """Take the ticks of ``window``, which continue the series; frames of those with a row."""
-        ok = window.ok & np.isfinite(window.mid) & (window.mid > 0.0)
-        price = np.where(ok, window.mid, np.nan)
-        length = len(window)
-        entropy = np.empty((length, len(self._entropies), len(self.product_ids)))
-        for row, cell in enumerate(self._entropies):
-            entropy[:, row, :] = cell.push_many(price, ok)
-        past = self._push_past(price, ok)
-        return [
-            Frame(
-                TickMarket(
-                    int(window.tick_ms[t]),
-                    price[t],
-                    ok[t],
-                    window.funding_index[t].copy(),
-                    window.volatility[t].copy(),
-                    entropy[t],
-                    past[t],
-                ),
-                window.config_version[t],
-            )
-            for t in range(length)
-            if window.config_version[t]
-        ]
-
-    def _push_past(self, price: NDArray[np.float64], ok: NDArray[np.bool_]) -> NDArray[np.float64]:
-        depth = len(self._prices)
-        series = np.concatenate([self._prices, price])
-        lookbacks = self.grid.lookbacks
-        past = np.full((len(price), len(lookbacks), price.shape[1]), np.nan)
-        for t in range(len(price)):
-            self._streak = np.where(ok[t], self._streak + 1, 0)
-            for row, lookback in enumerate(lookbacks):
-                known = self._streak > lookback
-                past[t, row, known] = series[depth + t - lookback, known]
-        self._prices = series[-depth:]
-        return past
-
-
 class TickMarkets:
     """Frames of one sample series, for a process: the newest ones are kept, older ones computed.
 
@@ -119,6 +59,7 @@ class TickMarkets:
         self.generation = 0
         """Grows when columns or rows of the frames change: bindings made before are void."""
         self._series: MarketSeries | None = None
+        self._products: tuple[int, ...] = ()
         self._frames: OrderedDict[int, Frame] = OrderedDict()
         self._start = 0
         self._head = 0
@@ -126,8 +67,7 @@ class TickMarkets:
     @property
     def product_columns(self) -> dict[int, int]:
         """Column of each product in the frames of this generation."""
-        series = self._series
-        return {} if series is None else {p: c for c, p in enumerate(series.product_ids)}
+        return {product: column for column, product in enumerate(self._products)}
 
     def require(self, cells: Collection[Cell], lookbacks: Collection[int]) -> None:
         """Compute these from now on as well."""
@@ -145,7 +85,7 @@ class TickMarkets:
         """
         if until_ms <= after_ms:
             return []
-        if self._series is not None and not set(products) <= set(self._series.product_ids):
+        if not set(products) <= set(self._products):
             self._forget()
         self._extend(until_ms, products)
         if after_ms >= self._start:
@@ -153,8 +93,7 @@ class TickMarkets:
         return self._compute(after_ms, until_ms)
 
     def _reach_ms(self) -> int:
-        windows = (cell[2] for cell in self.grid.cells)
-        return (max([*windows, *self.grid.lookbacks], default=0) + 1) * self.interval_ms
+        return (warm_up_samples(self.grid) + 1) * self.interval_ms
 
     def _forget(self) -> None:
         self._series = None
@@ -170,8 +109,8 @@ class TickMarkets:
         rows = self._rows.rows(self.interval_ms, self._head + self.interval_ms, until_ms)
         if not rows:
             return
-        if not _products(rows) <= set(self._series.product_ids):
-            self._restart(until_ms, {*products, *self._series.product_ids})
+        if not _products(rows) <= set(self._products):
+            self._restart(until_ms, products)
             return
         self._push(self._series, self._head + self.interval_ms, rows)
 
@@ -180,8 +119,8 @@ class TickMarkets:
         self._forget()
         from_ms = _floor(until_ms - self._reach_ms(), self.interval_ms)
         rows = self._rows.rows(self.interval_ms, from_ms, until_ms)
-        columns = sorted({*products, *_products(rows)})
-        self._series = MarketSeries(self.interval_ms, columns, self.grid)
+        self._products = tuple(sorted({*self._products, *products, *_products(rows)}))
+        self._series = self._new_series()
         self._start = self._head = from_ms + self._reach_ms() - self.interval_ms
         if rows:
             self._push(self._series, from_ms, rows)
@@ -190,28 +129,44 @@ class TickMarkets:
             del self._frames[tick]
 
     def _push(self, series: MarketSeries, from_ms: int, rows: list[TickRow]) -> None:
-        for frame in series.push(self._window(from_ms, rows, series)):
+        for frame in self._advance(series, from_ms, rows):
             self._frames[frame.market.tick_ms] = frame
         self._head = rows[-1].tick_ms
         while len(self._frames) > self._keep:
             self._start, _ = self._frames.popitem(last=False)
 
-    def _window(self, from_ms: int, rows: list[TickRow], series: MarketSeries) -> TickWindow:
-        return TickWindow.from_rows(
-            self.interval_ms, from_ms, rows[-1].tick_ms, rows, series.product_ids
+    def _new_series(self) -> MarketSeries:
+        return MarketSeries(self.grid, len(self._products), self.interval_ms)
+
+    def _advance(self, series: MarketSeries, from_ms: int, rows: list[TickRow]) -> list[Frame]:
+        """Push every tick from ``from_ms`` to the last row; frames of those that have a row."""
+        window = TickWindow.from_rows(
+            self.interval_ms, from_ms, rows[-1].tick_ms, rows, self._products
         )
+        markets = series.push_many(
+            Samples(
+                window.tick_ms,
+                window.mid.copy(),
+                window.ok,
+                window.funding_index.copy(),
+                window.volatility.copy(),
+            )
+        )
+        return [
+            Frame(market, version)
+            for market, version in zip(markets, window.config_version, strict=True)
+            if version
+        ]
 
     def _compute(self, after_ms: int, until_ms: int) -> list[Frame]:
         """Frames from series of their own, warmed over the longest window before ``after_ms``."""
         from_ms = _floor(after_ms - self._reach_ms(), self.interval_ms)
         rows = self._rows.rows(self.interval_ms, from_ms, until_ms)
-        unknown = _products(rows) - set(self.product_columns)
-        if unknown:
-            self._restart(self._head, {*self.product_columns, *unknown})
-        frames = []
+        if not _products(rows) <= set(self._products):
+            self._restart(self._head, _products(rows))
+        frames: list[Frame] = []
         for group in _split_at_holes(rows, self._reach_ms()):
-            series = MarketSeries(self.interval_ms, tuple(self.product_columns), self.grid)
-            frames += series.push(self._window(group[0].tick_ms, group, series))
+            frames += self._advance(self._new_series(), group[0].tick_ms, group)
         return [frame for frame in frames if frame.market.tick_ms > after_ms]
 
 
