@@ -37,6 +37,7 @@ FloatArray = NDArray[np.float64]
 MIN_ORDER: Final = 3
 MAX_ORDER: Final = 6
 MAX_WINDOW: Final = 100_000
+_LOG_BITS: Final = 96
 _FRACTION_BITS: Final = 42
 """N ln N < 2^21 for every window up to MAX_WINDOW, so that the sums stay below 2^63."""
 
@@ -44,14 +45,26 @@ _FRACTION_BITS: Final = 42
 @lru_cache(maxsize=8)
 def _xlogx_table(size: int) -> NDArray[np.int64]:
     """``round(c ln c * 2**42)`` for c = 0 ... size."""
-    table = np.zeros(size + 1, dtype=np.int64)
-    with localcontext() as context:
-        context.prec = 34
-        scale = Decimal(1 << _FRACTION_BITS)
-        for c in range(2, size + 1):
-            table[c] = int((Decimal(c) * Decimal(c).ln() * scale).to_integral_value())
+    logarithm = [0] * (size + 1)  # ln c in units of 2**-96; only primes are calculated
+    divisor = list(range(size + 1))
+    for c in range(2, size + 1):
+        if divisor[c] == c:
+            logarithm[c] = _fixed_log(c)
+            for multiple in range(c * c, size + 1, c):
+                divisor[multiple] = c
+        else:
+            logarithm[c] = logarithm[divisor[c]] + logarithm[c // divisor[c]]
+    shift = _LOG_BITS - _FRACTION_BITS
+    half = 1 << (shift - 1)
+    table = np.array([(c * ln + half) >> shift for c, ln in enumerate(logarithm)], dtype=np.int64)
     table.flags.writeable = False
     return table
+
+
+def _fixed_log(value: int) -> int:
+    with localcontext() as context:
+        context.prec = 50
+        return int((Decimal(value).ln() * (1 << _LOG_BITS)).to_integral_value())
 
 
 @lru_cache(maxsize=8)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from shared.providence.codes import Interpretation, Status
 from shared.providence.kernel import MS_PER_HOUR, FloatArray
 from shared.providence.rules import Cell, CloneRules, ParameterSpace, Span
-from shared.providence.run_state import Records, new_records
+from shared.providence.run_state import Records, join, new_records
 
 RecentEntropy = Mapping[tuple[Cell, int], FloatArray]
 """(cell, product id) -> recent normalised entropy values, NaN allowed and ignored."""
@@ -278,7 +278,7 @@ def fill_vacancies(
         desired=desired,
         spawn_tick=now_ms,
     )
-    return np.concatenate([clones, fresh])
+    return join([clones, fresh])
 
 
 def count_symbols(records: Records) -> dict[int, int]:

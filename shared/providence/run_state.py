@@ -115,6 +115,16 @@ def new_records(count: int) -> Records:
     return records
 
 
+def join(parts: Sequence[Records]) -> Records:
+    """One array of all records in order (``np.concatenate`` would turn the byte order of tick)."""
+    joined = np.empty(sum(len(part) for part in parts), dtype=RUN_DTYPE)
+    start = 0
+    for part in parts:
+        joined[start : start + len(part)] = part
+        start += len(part)
+    return joined
+
+
 def require_records(records: Records) -> None:
     """Refuse arrays the kernel cannot step in place.
 
@@ -124,10 +134,15 @@ def require_records(records: Records) -> None:
         If ``records`` is not a one-dimensional, contiguous, writable array of ``RUN_DTYPE``.
     """
     flags = records.flags
-    if records.dtype != RUN_DTYPE or records.ndim != 1 or not flags.c_contiguous:
+    if records.dtype != RUN_DTYPE:
         raise ValueError(
-            f"records are {records.ndim}-dimensional {records.dtype.name}; allowed is a contiguous "
-            "one-dimensional array of RUN_DTYPE"
+            "records are not of RUN_DTYPE; np.concatenate, for one, turns the byte order of tick: "
+            "use run_state.join"
+        )
+    if records.ndim != 1 or not flags.c_contiguous:
+        raise ValueError(
+            f"records have {records.ndim} dimensions, contiguous: {flags.c_contiguous}; allowed is "
+            "a contiguous one-dimensional array of RUN_DTYPE"
         )
     if not flags.writeable:
         raise ValueError("records are read-only; allowed is a writable array (use unpack or copy)")
