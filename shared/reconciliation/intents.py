@@ -13,8 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from shared.observation import Known, Observation, Stale, Unknown
+from shared.orders.intents import plan_intent_id
 from shared.reconciliation.consensus import Consensus
-from shared.reconciliation.plan import Leg, Plan, PlanFilters, plan
+from shared.reconciliation.plan import Plan, PlanFilters, plan
 from shared.reconciliation.target import Target, not_known
 
 
@@ -49,11 +50,6 @@ class Verdict:
     reason: str
     plan: Plan | None = None
     intent_id: str | None = None
-
-
-def intent_id(symbol: str, plan_epoch: int, leg: Leg) -> str:
-    """Name of the order of one leg of one plan."""
-    return f"{symbol}:{plan_epoch}:{leg}"
 
 
 def decide(
@@ -96,5 +92,5 @@ def decide(
     if not planned.orders:
         return Verdict(symbol, Decision.HOLD, planned.reason, planned)
     order = planned.orders[0]
-    name = intent_id(symbol, execution.value.plan_epoch, order.leg)
+    name = plan_intent_id(symbol, execution.value.plan_epoch, order.leg)
     return Verdict(symbol, Decision.TRADE, f"{planned.move} to the target", planned, name)

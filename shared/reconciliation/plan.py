@@ -18,6 +18,9 @@ from shared.exchange.precision import OrderFilters
 Leg: TypeAlias = Literal["open", "close"]
 Side: TypeAlias = Literal["buy", "sell"]
 
+MIN_NOTIONAL_MARGIN = Decimal("1.12")
+"""Leaves the venue's minimum in place at the largest slippage that can be configured, 10 %."""
+
 
 class Move(StrEnum):
     """What a plan does to a position."""
@@ -39,8 +42,11 @@ class PlanFilters:
 
     @property
     def smallest_usd(self) -> Decimal:
-        """Smallest notional of an order that is not a full close."""
-        return max(self.minimum_trade_usd, self.order.min_notional_usd)
+        """Smallest notional of an order that is not a full close.
+
+        The venue's minimum counts at the order's limit price, which may lie below the mid.
+        """
+        return max(self.minimum_trade_usd, self.order.min_notional_usd * MIN_NOTIONAL_MARGIN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from shared.exchange.precision import OrderFilters
 from shared.observation import Known, Observation, Stale, Unknown
 from shared.reconciliation.consensus import Consensus
-from shared.reconciliation.intents import Decision, Execution, Verdict, decide, intent_id
+from shared.reconciliation.intents import Decision, Execution, Verdict, decide
 from shared.reconciliation.plan import PlanFilters
 from shared.reconciliation.target import Target
 
@@ -41,7 +41,7 @@ def test_everything_known_is_a_trade_named_by_its_epoch_and_leg() -> None:
 
 def test_the_close_of_a_reversal_is_named_as_a_close() -> None:
     short = replace(FLAT, position=Known(Decimal(-3), 1))
-    assert verdict(consensus=short).intent_id == intent_id("BTC", 4, "close")
+    assert verdict(consensus=short).intent_id == "BTC:4:close"
 
 
 @pytest.mark.parametrize("missing", [Unknown("reason"), Stale(None, 1)])

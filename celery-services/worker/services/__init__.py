@@ -1,0 +1,1 @@
+"""The use cases that the tasks call: functions of ports and settings."""

@@ -1,0 +1,97 @@
+"""What the runs ask for, from the sums that their shards have committed.
+
+Every shard has to be there and recent: a missing share of the population could be the half
+that points the other way. Only a shard that has no active run may be old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.observation import Known, Observation, Unknown
+from shared.providence import aggregate
+from shared.providence.sizing import cohort_factor
+from shared.reconciliation.target import Demand
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSums:
+    """Sums of one shard as of ``sums_tick`` (ms; 0: never committed), as stored."""
+
+    shard_id: int
+    sums_tick: int
+    sums: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class DemandRules:
+    """Settings of the cohort factor, and the largest age of a shard's sums in ms."""
+
+    kelly_threshold: float
+    probationary_multiplier: float
+    max_reward_ratio: float
+    max_age_ms: int
+
+
+def overdue(shards: Sequence[ShardSums], now_ms: int, max_age_ms: int) -> list[ShardSums]:
+    """Shards whose sums are too old, or in the future, to speak for their runs."""
+    return [shard for shard in shards if abs(now_ms - shard.sums_tick) > max_age_ms]
+
+
+def demands(
+    shards: Sequence[ShardSums],
+    without_runs: Collection[int],
+    products: Mapping[str, int],
+    symbols: Collection[str],
+    rules: DemandRules,
+    now_ms: int,
+) -> dict[str, Observation[Demand]]:
+    """The demand on every symbol of ``symbols``, or why it is not known.
+
+    ``without_runs`` are the shards that have no active run at the moment, ``products`` maps
+    every symbol the venue has ever listed to its product id.
+    """
+    old = [s for s in overdue(shards, now_ms, rules.max_age_ms) if s.shard_id not in without_runs]
+    if not shards:
+        return dict.fromkeys(symbols, Unknown("no shard of runs exists"))
+    if old:
+        named = ", ".join(str(s.shard_id) for s in old[:5])
+        reason = (
+            f"{len(old)} of {len(shards)} shards have no sums of the last "
+            f"{rules.max_age_ms} ms (shard {named}{', …' if len(old) > 5 else ''})"
+        )
+        return dict.fromkeys(symbols, Unknown(reason))
+    product_ids = sorted(products.values())
+    try:
+        merged = aggregate.merge([aggregate.from_json(s.sums, product_ids) for s in shards])
+    except ValueError as error:
+        return dict.fromkeys(symbols, Unknown(f"the runs' sums cannot be read: {error}"))
+    current = [s.sums_tick for s in shards if s.shard_id not in without_runs]
+    as_of_ms = min(current, default=max(s.sums_tick for s in shards))
+    columns = {product_id: column for column, product_id in enumerate(product_ids)}
+    found: dict[str, Observation[Demand]] = {}
+    for symbol in symbols:
+        if symbol not in products:
+            found[symbol] = Unknown("the venue has never listed it")
+            continue
+        found[symbol] = Known(_demand(merged[columns[products[symbol]]], rules), as_of_ms)
+    return found
+
+
+def _demand(row: Any, rules: DemandRules) -> Demand:
+    current, history = aggregate.cohorts(row)
+    factor = cohort_factor(
+        current,
+        history,
+        rules.kelly_threshold,
+        rules.probationary_multiplier,
+        rules.max_reward_ratio,
+    )
+    return Demand(
+        weighted_direction=float(row["weighted_direction"]),
+        factor=factor,
+        active_runs=int(row["active"]),
+        qualifying_runs=int(row["qualifying"]),
+    )
