@@ -25,7 +25,7 @@ import structlog
 from shared.config import Settings
 from shared.exchange.breaker import Breaker, BreakerState, ConsecutiveFailureBreaker
 from shared.exchange.ccxt_client import ReadOnlyHyperliquid
-from shared.exchange.errors import DecodeError, VenueRejected
+from shared.exchange.errors import DecodeError, VenueError, VenueRejected
 from shared.exchange.market_cache import MarketCache
 from shared.exchange.payloads import (
     AccountSnapshot,
@@ -193,15 +193,20 @@ class ExchangeManager:
 
     def _loaded_markets(self) -> Mapping[str, Mapping[str, Any]]:
         with self._markets_lock:
-            old = time.monotonic() - self._markets_read > MARKETS_LIFE_SECS
-            if self._markets is None or old:
-                listed = self._cache.get_or_load(self._ccxt.fetch_markets)
-                self._ccxt.set_markets(listed)
-                self._markets = {
-                    market["info"]["name"]: market for market in self._ccxt.markets.values()
-                }
-                self._markets_read = time.monotonic()
+            if self._markets is None:
+                self._markets = self._load_markets()
+            elif time.monotonic() - self._markets_read > MARKETS_LIFE_SECS:
+                try:
+                    self._markets = self._load_markets()
+                except VenueError as error:
+                    self._markets_read = time.monotonic()
+                    log.warning("markets_not_refreshed", reason=str(error))
             return self._markets
+
+    def _load_markets(self) -> Mapping[str, Mapping[str, Any]]:
+        self._ccxt.set_markets(self._cache.get_or_load(self._ccxt.fetch_markets))
+        self._markets_read = time.monotonic()
+        return {market["info"]["name"]: market for market in self._ccxt.markets.values()}
 
     def reload_markets(self) -> None:
         """Forget the cached markets; the next use reads them from the venue."""
