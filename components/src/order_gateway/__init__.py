@@ -1,0 +1,1 @@
+"""The order gateway: the only process that signs, journals and sends orders."""

@@ -1,0 +1,139 @@
+"""Consumes the account's fills by a cursor in venue time; each is stored once."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Engine
+
+from shared.database import UnitOfWork, retry_deadlocks
+from shared.exchange.payloads import Fill
+from shared.exchange_manager import ExchangeManager
+from shared.orders.evidence import FillsReading, OrderFill
+from shared.risk.round_trips import TripFill, advance
+from shared.storage.orders import FillStore, OrderRecord
+from shared.storage.risk_state import RiskStateStore
+
+log = structlog.get_logger(__name__)
+
+PAGE_SIZE = 2_000
+MAX_PAGES = 10
+OVERLAP_MS = 60_000
+"""Fills this much older than the cursor are read again: they may become visible late."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillsWindow:
+    """Fills from a start time on; ``complete`` if no page was cut off."""
+
+    fills: tuple[Fill, ...]
+    complete: bool
+
+
+def read_window(manager: ExchangeManager, start_ms: int) -> FillsWindow:
+    """All fills of the wallet from ``start_ms`` (venue time), oldest first, page by page."""
+    found: dict[tuple[int, int, str], Fill] = {}
+    from_ms = start_ms
+    for _ in range(MAX_PAGES):
+        page = manager.fills(from_ms)
+        before = len(found)
+        found.update({(f.tid, f.time_ms, f.symbol): f for f in page})
+        if len(page) < PAGE_SIZE:
+            return FillsWindow(_by_time(found.values()), complete=True)
+        if len(found) == before:
+            break
+        from_ms = max(f.time_ms for f in page)
+    return FillsWindow(_by_time(found.values()), complete=False)
+
+
+def fills_of(window: FillsWindow, order: OrderRecord, venue_ms: int) -> FillsReading:
+    """The part of a window that belongs to one order, by cloid or by the venue's order id."""
+    mine = tuple(
+        OrderFill(f.size, f.price)
+        for f in window.fills
+        if f.cloid == order.cloid or (order.oid is not None and f.oid == order.oid)
+    )
+    return FillsReading(venue_ms, window.complete, mine)
+
+
+class FillsConsumer:
+    """Stores fills, sums fees, follows round trips and reports trades of others."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        manager: ExchangeManager,
+        *,
+        cool_down_ms: int,
+        clock_ms: Callable[[], int],
+        on_external: Callable[[Sequence[Fill]], None],
+    ) -> None:
+        self._engine = engine
+        self._manager = manager
+        self._cool_down_ms = cool_down_ms
+        self._clock_ms = clock_ms
+        self._on_external = on_external
+        self._lock = threading.Lock()
+
+    def step(self) -> int:
+        """Read and store what is new; returns the number of new fills."""
+        with self._lock:
+            start_ms = self._start_ms()
+            window = read_window(self._manager, start_ms)
+            fresh = retry_deadlocks(lambda: self._store(window.fills, start_ms))
+        foreign = [f for f, intent_id in fresh if intent_id is None]
+        if foreign:
+            self._on_external(foreign)
+        if not window.complete:
+            log.warning("fills_window_cut", start_ms=start_ms)
+        return len(fresh)
+
+    def _start_ms(self) -> int:
+        """The cursor less an overlap; at the very first start, history stays unread."""
+        with UnitOfWork(self._engine) as uow:
+            store = RiskStateStore(uow.conn)
+            cursor_ms = store.load().fills_cursor_ms
+            if cursor_ms is None:
+                cursor_ms = self._clock_ms()
+                store.set_fills_cursor(cursor_ms, cursor_ms)
+                uow.commit()
+        return max(0, cursor_ms - OVERLAP_MS)
+
+    def _store(self, fills: Sequence[Fill], start_ms: int) -> list[tuple[Fill, str | None]]:
+        now_ms = self._clock_ms()
+        with UnitOfWork(self._engine) as uow:
+            fresh = FillStore(uow.conn).add(fills)
+            state = RiskStateStore(uow.conn)
+            self._follow_round_trips(state, [f for f, _ in fresh], now_ms)
+            newest_ms = max((f.time_ms for f in fills), default=start_ms)
+            if newest_ms > start_ms + OVERLAP_MS:
+                state.set_fills_cursor(newest_ms, now_ms)
+            uow.commit()
+        return fresh
+
+    def _follow_round_trips(
+        self, state: RiskStateStore, fresh: Sequence[Fill], now_ms: int
+    ) -> None:
+        by_symbol: defaultdict[str, list[TripFill]] = defaultdict(list)
+        for fill in sorted(fresh, key=lambda f: (f.time_ms, f.tid)):
+            signed = fill.size if fill.side == "buy" else -fill.size
+            by_symbol[fill.symbol].append(
+                TripFill(fill.start_position, signed, fill.closed_pnl, fill.fee)
+            )
+        for symbol, fills in by_symbol.items():
+            progress = advance(state.round_trip_usd(symbol), fills)
+            state.set_round_trip(symbol, progress.open_usd, now_ms)
+            if not progress.closed_usd:
+                continue
+            last_usd = progress.closed_usd[-1]
+            losing = last_usd < 0 and self._cool_down_ms > 0
+            until_ms = now_ms + self._cool_down_ms if losing else 0
+            state.set_cool_down(symbol, until_ms, now_ms, f"round trip of {last_usd:.2f} USD")
+
+
+def _by_time(fills: Iterable[Fill]) -> tuple[Fill, ...]:
+    return tuple(sorted(fills, key=lambda f: (f.time_ms, f.tid)))

@@ -1,0 +1,102 @@
+"""What a request must get past before its body is read: the token and the size limit."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+OPEN_PATHS = frozenset({"/health", "/ready", "/metrics", "/docs", "/openapi.json"})
+BEARER = "bearer "
+
+
+class BodyTooLarge(Exception):
+    """More bytes came than are accepted."""
+
+
+class RequestGuard:
+    """ASGI middleware: 401 without the right bearer token, 413 beyond ``max_body_bytes``.
+
+    The 401 says nothing more; ``on_unauthorized`` is told the path, so that the audit trail can.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str,
+        max_body_bytes: int,
+        on_unauthorized: Callable[[str], None],
+    ) -> None:
+        self._app = app
+        self._token_hash = _sha256(token.encode())
+        self._max_body_bytes = max_body_bytes
+        self._on_unauthorized = on_unauthorized
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        if scope["path"] not in OPEN_PATHS and not self._is_authorized(headers):
+            self._on_unauthorized(scope["path"])
+            await _reply(send, 401, {"error": "unauthorized"})
+            return
+        if _declared_length(headers) > self._max_body_bytes:
+            await self._too_large(send)
+            return
+        await self._limited(scope, receive, send)
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, counting the bytes that really come."""
+        received = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise BodyTooLarge
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noted)
+        except BodyTooLarge:
+            if not started:
+                await self._too_large(send)
+
+    def _is_authorized(self, headers: dict[bytes, bytes]) -> bool:
+        """Compare hashes of equal length in constant time."""
+        value = headers.get(b"authorization", b"")
+        scheme, given = value[: len(BEARER)], value[len(BEARER) :]
+        matches = hmac.compare_digest(_sha256(given), self._token_hash)
+        return matches and scheme.lower() == BEARER.encode()
+
+    async def _too_large(self, send: Send) -> None:
+        message = f"the body may have at most {self._max_body_bytes} bytes"
+        await _reply(send, 413, {"error": "body_too_large", "message": message})
+
+
+def _declared_length(headers: dict[bytes, bytes]) -> int:
+    value = headers.get(b"content-length", b"0")
+    return int(value) if value.isdigit() else 0
+
+
+def _sha256(value: bytes) -> bytes:
+    return hashlib.sha256(value).digest()
+
+
+async def _reply(send: Send, status: int, body: dict[str, str]) -> None:
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": orjson.dumps(body)})

@@ -1,0 +1,80 @@
+"""Sets and verifies leverage and margin mode of every traded symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from order_gateway.errors import NotReady
+from order_gateway.journal import Journal
+from order_gateway.markets import LeverageSetting, Markets, read_leverage
+from order_gateway.nonces import NonceAllocator
+from order_gateway.sender import ActionSender
+from shared.exchange.errors import VenueError
+from shared.exchange.signing import ActionSigner, update_leverage_action
+from shared.exchange_manager import ExchangeManager
+
+log = structlog.get_logger(__name__)
+
+
+class LeverageSetter:
+    """Changes only what differs, and believes only what it reads back."""
+
+    def __init__(
+        self,
+        *,
+        manager: ExchangeManager,
+        markets: Markets,
+        journal: Journal,
+        signer: ActionSigner,
+        nonces: NonceAllocator,
+        sender: ActionSender,
+    ) -> None:
+        self._manager = manager
+        self._markets = markets
+        self._journal = journal
+        self._signer = signer
+        self._nonces = nonces
+        self._sender = sender
+        self._verified: set[str] = set()
+
+    def require(self, symbol: str) -> None:
+        """Raise ``NotReady`` unless the symbol's leverage and margin mode are verified."""
+        if symbol in self._verified:
+            return
+        try:
+            problem = self._ensure(symbol)
+        except VenueError as error:
+            raise NotReady(f"the leverage of {symbol} cannot be verified: {error}") from error
+        if problem is not None:
+            raise NotReady(f"the leverage of {symbol} is not as configured: {problem}")
+
+    def ensure(self, symbols: Iterable[str]) -> dict[str, str]:
+        """Make the venue's settings those of the configuration; returns symbol → problem."""
+        problems = {}
+        for symbol in symbols:
+            problem = self._ensure(symbol)
+            if problem is not None:
+                problems[symbol] = problem
+        return problems
+
+    def _ensure(self, symbol: str) -> str | None:
+        market = self._markets.require(symbol)
+        wanted = LeverageSetting(market.leverage, market.is_cross)
+        if read_leverage(self._manager, symbol) == wanted:
+            self._verified.add(symbol)
+            return None
+        nonce = self._nonces.next()
+        self._journal.use_nonce(nonce)
+        action = self._signer.sign(
+            update_leverage_action(market.asset.index, market.leverage, is_cross=market.is_cross),
+            nonce=nonce,
+        )
+        refusal = self._sender.other(action, "updateLeverage")
+        found = read_leverage(self._manager, symbol)
+        if found == wanted:
+            self._verified.add(symbol)
+            log.info("leverage_set", symbol=symbol, leverage=market.leverage)
+            return None
+        return refusal or f"the venue has {found} after {wanted} was set"

@@ -1,0 +1,195 @@
+"""Bodies of the gateway's API, checked before anything else happens."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from shared.exchange.precision import plain
+from shared.exchange.signing import Tif
+from shared.orders.intents import HAND_NAMESPACE, OrderRequest, Origin, plan_intent_id
+from shared.orders.states import OrderState
+from shared.storage.orders import OrderRecord
+
+DECIMAL_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,10})?$"
+SYMBOL_PATTERN = r"^([a-z0-9]{1,10}:)?[A-Za-z0-9]{1,20}$"
+CLOID_PATTERN = r"^0x[0-9a-f]{32}$"
+_DECIMAL = re.compile(DECIMAL_PATTERN)
+
+
+def _positive_decimal(value: Any) -> Decimal:
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise ValueError(
+            "must be a decimal string such as '0.001' (at most 12 digits, then at most 10 decimals)"
+        )
+    number = Decimal(value)
+    if number <= 0:
+        raise ValueError("must be greater than 0")
+    return number
+
+
+PositiveDecimal = Annotated[
+    Decimal,
+    BeforeValidator(_positive_decimal),
+    WithJsonSchema({"type": "string", "pattern": DECIMAL_PATTERN, "examples": ["0.001"]}),
+]
+Symbol = Annotated[str, Field(pattern=SYMBOL_PATTERN, examples=["BTC"])]
+Reason = Annotated[str, Field(min_length=3, max_length=200)]
+Actor = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExecuteOrder(_Body):
+    """One order intent. The same intent twice is one order."""
+
+    intent_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.-]{1,96}$")]
+    symbol: Symbol
+    side: Literal["buy", "sell"]
+    size: PositiveDecimal
+    type: Literal["market", "limit"]
+    price: PositiveDecimal | None = None
+    reduce_only: bool = False
+    tif: Tif | None = None
+    origin: Origin = "reconcile"
+    plan_epoch: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    leg: Annotated[str, Field(pattern=r"^[a-z_]{1,16}$")] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExecuteOrder:
+        if (self.type == "limit") != (self.price is not None):
+            raise ValueError("price: a limit order needs one, a market order must not have one")
+        if self.type == "market" and self.tif not in (None, "Ioc"):
+            raise ValueError("tif: a market order is always Ioc")
+        if self.origin == "hand":
+            self._check_by_hand()
+        else:
+            self._check_planned()
+        return self
+
+    def _check_by_hand(self) -> None:
+        if not self.intent_id.startswith(f"{HAND_NAMESPACE}:"):
+            raise ValueError(f"intent_id: an order by hand is named {HAND_NAMESPACE}:<anything>")
+        if self.plan_epoch is not None or self.leg is not None:
+            raise ValueError("plan_epoch, leg: an order by hand has neither")
+
+    def _check_planned(self) -> None:
+        if self.plan_epoch is None or self.leg is None:
+            raise ValueError("plan_epoch, leg: a planned order needs both")
+        name = plan_intent_id(self.symbol, self.plan_epoch, self.leg)
+        if self.intent_id != name:
+            raise ValueError(f"intent_id: must be {name} for this symbol, plan epoch and leg")
+        if self.tif not in (None, "Ioc"):
+            raise ValueError("tif: the platform itself sends Ioc only; what rests is sent by hand")
+
+    def request(self) -> OrderRequest:
+        """The intent in the words of the journal."""
+        default_tif: Tif = "Gtc" if self.type == "limit" and self.origin == "hand" else "Ioc"
+        return OrderRequest(
+            intent_id=self.intent_id,
+            symbol=self.symbol,
+            side=self.side,
+            size=self.size,
+            order_type=self.type,
+            tif=self.tif or default_tif,
+            price=self.price,
+            reduce_only=self.reduce_only,
+            origin=self.origin,
+            plan_epoch=self.plan_epoch,
+            leg=self.leg or HAND_NAMESPACE,
+        )
+
+
+class OrderReply(BaseModel):
+    """An order as the journal has it: sizes in coins, prices and fees in USD, times UTC ms."""
+
+    intent_id: str
+    cloid: str
+    symbol: str
+    origin: Origin
+    plan_epoch: int
+    leg: str
+    side: Literal["buy", "sell"]
+    type: Literal["market", "limit"]
+    tif: Tif
+    reduce_only: bool
+    size: str
+    limit_price: str
+    state: OrderState
+    open: bool
+    oid: int | None
+    filled_size: str
+    avg_price: str | None
+    fee_usd: str
+    reason: str | None
+    created_ms: int
+    sent_ms: int | None
+    resolved_ms: int | None
+
+    @classmethod
+    def of(cls, record: OrderRecord) -> OrderReply:
+        """The reply for one row of the journal."""
+        return cls(
+            intent_id=record.intent_id,
+            cloid=record.cloid,
+            symbol=record.symbol,
+            origin=record.origin,
+            plan_epoch=record.plan_epoch,
+            leg=record.leg,
+            side=record.side,
+            type=record.order_type,
+            tif=record.tif,
+            reduce_only=record.reduce_only,
+            size=plain(record.size),
+            limit_price=plain(record.limit_price),
+            state=record.state,
+            open=record.is_open,
+            oid=record.oid,
+            filled_size=plain(record.filled_size),
+            avg_price=None if record.avg_price is None else plain(record.avg_price),
+            fee_usd=plain(record.fee_usd),
+            reason=record.reason,
+            created_ms=record.created_ms,
+            sent_ms=record.sent_ms,
+            resolved_ms=record.resolved_ms,
+        )
+
+
+class FlattenRequest(_Body):
+    """Close positions by reduce-only market orders; all of them unless symbols are named.
+
+    ``kill_switch``: also forbid new exposure, or the platform opens positions again.
+    """
+
+    reason: Reason
+    actor: Actor = "api"
+    symbols: Annotated[list[Symbol], Field(max_length=500)] | None = None
+    kill_switch: bool = True
+
+
+class CancelAllRequest(_Body):
+    """Cancel resting orders; all of them unless symbols are named."""
+
+    reason: Reason
+    actor: Actor = "api"
+    symbols: Annotated[list[Symbol], Field(max_length=500)] | None = None
+
+
+class KillSwitchRequest(_Body):
+    """Set or lift the kill switch. ``flatten``: with ``set``, close all positions as well."""
+
+    action: Literal["set", "lift"]
+    reason: Reason
+    actor: Actor = "api"
+    flatten: bool = False
+
+    @model_validator(mode="after")
+    def _flatten_only_when_set(self) -> KillSwitchRequest:
+        if self.flatten and self.action != "set":
+            raise ValueError("flatten: goes with action set only")
+        return self

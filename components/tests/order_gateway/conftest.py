@@ -1,0 +1,305 @@
+"""A gateway process on real MariaDB and Redis, against the paper exchange behind a faulty wire."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import requests
+
+from shared.config import Secrets
+from shared.storage import redis_keys
+from shared.testing.servers import free_port, wait_until
+
+EXPIRES_SECS = 2
+MARGIN_SECS = 1
+START_TIMEOUT_SECS = 40
+SYMBOLS = ("BTC", "ETH", "SOL")
+
+
+@dataclass
+class Wire:
+    """What lies between gateway and venue. ``fault`` is asked once per ``/exchange`` order.
+
+    It returns ``pass``, ``swallow_reply`` (the venue gets the order, its reply is lost),
+    ``swallow_request`` (the venue gets nothing), a status code to answer instead, or ``hang``.
+    """
+
+    venue_url: str
+    fault: Callable[[], str] = lambda: "pass"
+    orders_seen: int = 0
+    hung: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+
+class _Relay(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wire: Wire
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        fault = "pass"
+        if self.path == "/exchange" and json.loads(body)["action"]["type"] == "order":
+            self.wire.orders_seen += 1
+            fault = self.wire.fault()
+        if fault.isdigit():
+            self._answer(int(fault), b"null")
+            return
+        if fault == "swallow_request":
+            self.close_connection = True
+            return
+        reply = requests.post(self.wire.venue_url + self.path, data=body, timeout=10)
+        if fault == "hang":
+            self.wire.hung.set()
+            time.sleep(30)
+        if fault in ("swallow_reply", "hang"):
+            self.close_connection = True
+            return
+        self._answer(reply.status_code, reply.content)
+
+    def _answer(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture(scope="session")
+def venue_url(tmp_path_factory: pytest.TempPathFactory, secrets: Secrets) -> Iterator[str]:
+    """A paper exchange with a funded account for the test wallet."""
+    folder = tmp_path_factory.mktemp("paper")
+    accounts = folder / "accounts.json"
+    wallet = secrets.exchanges.hyperliquid.walletAddress.lower()
+    accounts.write_text(json.dumps({wallet: {"usdc": "100000"}}))
+    with (folder / "paper.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "paper_exchange", "--port", "0", "--accounts", str(accounts)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("ready "), (folder / "paper.log").read_text()
+        yield line.split()[1]
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def wire(venue_url: str) -> Iterator[Wire]:
+    """The wire, without a fault at first."""
+    wire = Wire(venue_url)
+    relay = type("Relay", (_Relay,), {"wire": wire})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), relay)
+    server.daemon_threads = True
+    wire.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield wire
+    server.shutdown()
+    server.server_close()
+
+
+class Venue:
+    """The venue's own books, asked directly."""
+
+    def __init__(self, url: str, wallet: str) -> None:
+        self.url = url
+        self.wallet = wallet
+
+    def info(self, kind: str, **params: Any) -> Any:
+        reply = requests.post(f"{self.url}/info", json={"type": kind, **params}, timeout=10)
+        reply.raise_for_status()
+        return reply.json()
+
+    def position(self, symbol: str) -> float:
+        state = self.info("clearinghouseState", user=self.wallet)
+        found = [p["position"] for p in state["assetPositions"]]
+        return next((float(p["szi"]) for p in found if p["coin"] == symbol), 0.0)
+
+    def orders_with(self, cloid: str) -> list[int]:
+        """Venue order ids that carry a client order id."""
+        history = self.info("historicalOrders", user=self.wallet)
+        return sorted({e["order"]["oid"] for e in history if e["order"].get("cloid") == cloid})
+
+    def fills_of(self, cloid: str) -> list[dict[str, Any]]:
+        fills = self.info("userFills", user=self.wallet)
+        return [f for f in fills if f.get("cloid") == cloid]
+
+    def mid(self, symbol: str) -> float:
+        return float(self.info("allMids")[symbol])
+
+
+@pytest.fixture
+def venue(venue_url: str, secrets: Secrets) -> Venue:
+    return Venue(venue_url, secrets.exchanges.hyperliquid.walletAddress.lower())
+
+
+class PriceFeed:
+    """Writes the venue's mids to Redis, as the price producer does; can be frozen."""
+
+    def __init__(self, client: redis.Redis, venue: Venue) -> None:
+        self._client = client
+        self._venue = venue
+        self._stop = threading.Event()
+        self.frozen = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not self.frozen.is_set():
+                self.write()
+            self._stop.wait(0.2)
+
+    def write(self, age_ms: int = 0) -> None:
+        now = time.time_ns() // 1_000_000 - age_ms
+        mids = self._venue.info("allMids")
+        for symbol in SYMBOLS:
+            fields = {"mid": mids[symbol], "mark": mids[symbol], "source": "ws"}
+            stamps = {"venue_ms": now, "received_ms": now}
+            self._client.hset(redis_keys.price(symbol), mapping={**fields, **stamps})
+
+    def __enter__(self) -> PriceFeed:
+        self.write()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def feed(redis_client: redis.Redis, venue: Venue) -> Iterator[PriceFeed]:
+    with PriceFeed(redis_client, venue) as feed:
+        yield feed
+
+
+class GatewayProcess:
+    """``python -m order_gateway`` as a person would start it."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path, token: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environ = {**environ, "T3__order_gateway__port": str(self.port)}
+        self.folder = folder
+        self.token = token
+        self.audit_file = folder / "audit_trail.jsonl"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def spawn(self, **overrides: str) -> None:
+        with (self.folder / "gateway.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "order_gateway"],
+                env={**self.environ, **overrides},
+                stdout=log,
+                stderr=log,
+            )
+
+    def start(self, *, ready: bool = True, **overrides: str) -> None:
+        self.spawn(**overrides)
+        path = "/ready" if ready else "/health"
+        wait_until(lambda: self._answers(path), START_TIMEOUT_SECS, f"the gateway's {path}")
+
+    def _answers(self, path: str) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log()
+        try:
+            return requests.get(self.url + path, timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def log(self) -> str:
+        return (self.folder / "gateway.log").read_text()
+
+    def kill(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def post(self, path: str, body: Any, timeout: float = 30) -> requests.Response:
+        return requests.post(self.url + path, json=body, headers=self.headers, timeout=timeout)
+
+    def get(self, path: str, **params: Any) -> requests.Response:
+        return requests.get(self.url + path, params=params, headers=self.headers, timeout=10)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def epoch(self, symbol: str) -> int:
+        orders = self.get("/orders", symbol=symbol, limit=1).json()
+        return orders[0]["plan_epoch"] + (0 if orders[0]["open"] else 1) if orders else 0
+
+    def planned(self, symbol: str, side: str, size: str, **extra: Any) -> dict[str, Any]:
+        """Body of a reconciliation order in the symbol's current plan epoch."""
+        epoch = self.epoch(symbol)
+        leg = "close" if extra.get("reduce_only") else "open"
+        body = {"symbol": symbol, "side": side, "size": size, "type": "market"}
+        names = {"intent_id": f"{symbol}:{epoch}:{leg}", "plan_epoch": epoch, "leg": leg}
+        return {**body, **names, **extra}
+
+
+@pytest.fixture
+def gateway_environ(
+    service_environ: Mapping[str, str], wire: Wire, tmp_path: Path
+) -> dict[str, str]:
+    """Settings of a gateway that settles doubts within seconds."""
+    return {
+        **service_environ,
+        "T3__paper_exchange__url": wire.url,
+        "T3__order_gateway__expires_after_secs": str(EXPIRES_SECS),
+        "T3__order_gateway__evidence_margin_secs": str(MARGIN_SECS),
+        "T3__order_gateway__resolve_interval_secs": "0.3",
+        "T3__reconciliation_engine__symbols": json.dumps(list(SYMBOLS)),
+        "T3__risk__audit_trail": str(tmp_path / "audit_trail.jsonl"),
+        "T3__risk__max_orders_per_minute": "1000",
+        "T3__exchanges__hyperliquid__timeout_secs": "2",
+    }
+
+
+@pytest.fixture
+def idle_gateway(
+    gateway_environ: dict[str, str],
+    engine: object,
+    redis_client: object,
+    feed: PriceFeed,
+    secrets: Secrets,
+    tmp_path: Path,
+) -> Iterator[GatewayProcess]:
+    """A gateway that is not started yet, on an empty database."""
+    token = secrets.order_gateway.token.get_secret_value()
+    gateway = GatewayProcess(gateway_environ, tmp_path, token)
+    yield gateway
+    if gateway.process is not None:
+        gateway.stop()
+
+
+@pytest.fixture
+def gateway(idle_gateway: GatewayProcess) -> GatewayProcess:
+    """A gateway that is ready."""
+    idle_gateway.start()
+    return idle_gateway

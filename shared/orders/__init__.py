@@ -1,0 +1,1 @@
+"""Orders as facts: states, identifiers, what venue replies mean, what settles a doubt. Pure."""

@@ -1,0 +1,1 @@
+"""Risk: pure limits and checks, and the audit trail at its edge."""

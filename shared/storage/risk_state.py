@@ -1,0 +1,156 @@
+"""State of the risk manager in MariaDB: it survives every restart.
+
+One row per name, with the value as JSON, why it was last changed, and by whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.mysql import insert
+
+from shared.risk.limits import DayBaseline, KillSwitch
+from shared.storage.tables import risk_state
+
+KILL_SWITCH = "kill_switch"
+DAY_BASELINE = "day_baseline"
+FILLS_CURSOR = "fills_cursor"
+LEDGER_CURSOR = "ledger_cursor"
+COOL_DOWN_PREFIX = "cool_down:"
+PAUSE_PREFIX = "pause:"
+ROUND_TRIP_PREFIX = "round_trip:"
+MAX_REASON = 255
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolPause:
+    """A symbol on which nothing new is opened until a person lifts it."""
+
+    symbol: str
+    reason: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RiskState:
+    """All of it, as one consistent reading."""
+
+    kill_switch: KillSwitch
+    baseline: DayBaseline | None
+    cool_down_until_ms: Mapping[str, int]
+    pauses: Mapping[str, SymbolPause]
+    fills_cursor_ms: int | None
+    ledger_cursor_ms: int | None
+
+
+class RiskStateStore:
+    """Reads and writes over one connection; the caller commits."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    def load(self) -> RiskState:
+        """Everything, in one statement."""
+        rows = {
+            row.name: row
+            for row in self._conn.execute(
+                select(
+                    risk_state.c.name,
+                    risk_state.c.value,
+                    risk_state.c.reason,
+                    risk_state.c.actor,
+                    risk_state.c.updated_ms,
+                )
+            )
+        }
+        return RiskState(
+            kill_switch=_kill_switch(rows.get(KILL_SWITCH)),
+            baseline=_baseline(rows.get(DAY_BASELINE)),
+            cool_down_until_ms={
+                name.removeprefix(COOL_DOWN_PREFIX): int(row.value["until_ms"])
+                for name, row in rows.items()
+                if name.startswith(COOL_DOWN_PREFIX)
+            },
+            pauses={
+                (symbol := name.removeprefix(PAUSE_PREFIX)): SymbolPause(
+                    symbol, row.reason, row.updated_ms
+                )
+                for name, row in rows.items()
+                if name.startswith(PAUSE_PREFIX) and row.value["paused"]
+            },
+            fills_cursor_ms=_cursor(rows.get(FILLS_CURSOR)),
+            ledger_cursor_ms=_cursor(rows.get(LEDGER_CURSOR)),
+        )
+
+    def set_kill_switch(self, engaged: bool, *, reason: str, actor: str, now_ms: int) -> None:
+        """Set or lift the kill switch; why and by whom is part of the state."""
+        self._put(KILL_SWITCH, {"engaged": engaged}, now_ms, reason=reason, actor=actor)
+
+    def set_baseline(self, baseline: DayBaseline, now_ms: int, reason: str) -> None:
+        """Store what the day's loss is measured from."""
+        value = {"day": baseline.day, "account_value": str(baseline.account_value)}
+        self._put(DAY_BASELINE, value, now_ms, reason=reason)
+
+    def set_cool_down(self, symbol: str, until_ms: int, now_ms: int, reason: str) -> None:
+        """No opening order on ``symbol`` before ``until_ms``; 0 clears it."""
+        self._put(COOL_DOWN_PREFIX + symbol, {"until_ms": until_ms}, now_ms, reason=reason)
+
+    def round_trip_usd(self, symbol: str) -> Decimal:
+        """What the symbol's round trip under way has made so far, in USD."""
+        value = self._conn.execute(
+            select(risk_state.c.value).where(risk_state.c.name == ROUND_TRIP_PREFIX + symbol)
+        ).scalar_one_or_none()
+        return Decimal(0) if value is None else Decimal(value["open_usd"])
+
+    def set_round_trip(self, symbol: str, open_usd: Decimal, now_ms: int) -> None:
+        """Store what the symbol's round trip under way has made so far, in USD."""
+        self._put(ROUND_TRIP_PREFIX + symbol, {"open_usd": str(open_usd)}, now_ms)
+
+    def set_pause(self, symbol: str, paused: bool, now_ms: int, *, reason: str, actor: str) -> None:
+        """Stop or resume opening orders on one symbol."""
+        self._put(PAUSE_PREFIX + symbol, {"paused": paused}, now_ms, reason=reason, actor=actor)
+
+    def set_fills_cursor(self, time_ms: int, now_ms: int) -> None:
+        """All fills up to ``time_ms`` (venue time) are stored."""
+        self._put(FILLS_CURSOR, {"time_ms": time_ms}, now_ms)
+
+    def set_ledger_cursor(self, time_ms: int, now_ms: int) -> None:
+        """All deposits and withdrawals up to ``time_ms`` (venue time) are in the baseline."""
+        self._put(LEDGER_CURSOR, {"time_ms": time_ms}, now_ms)
+
+    def _put(
+        self, name: str, value: dict[str, Any], now_ms: int, *, reason: str = "", actor: str = ""
+    ) -> None:
+        columns = {
+            "value": value,
+            "reason": reason[:MAX_REASON],
+            "actor": actor,
+            "updated_ms": now_ms,
+        }
+        statement = insert(risk_state).values(name=name, **columns)
+        self._conn.execute(statement.on_duplicate_key_update(**columns))
+
+
+def _kill_switch(row: Any) -> KillSwitch:
+    if row is None:
+        return KillSwitch()
+    return KillSwitch(
+        engaged=bool(row.value["engaged"]),
+        reason=row.reason,
+        actor=row.actor,
+        since_ms=row.updated_ms,
+    )
+
+
+def _baseline(row: Any) -> DayBaseline | None:
+    if row is None:
+        return None
+    return DayBaseline(str(row.value["day"]), Decimal(row.value["account_value"]))
+
+
+def _cursor(row: Any) -> int | None:
+    return None if row is None else int(row.value["time_ms"])
