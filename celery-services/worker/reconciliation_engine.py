@@ -60,7 +60,6 @@ def reconciler(wired: Wiring) -> Reconciler:
         gateway=GatewayClient(
             r.order_gateway_url, wired.secrets.order_gateway.token, r.gateway_timeout_secs
         ),
-        clock=wired.clock,
         request_reading=_request_reading,
     )
 

@@ -76,7 +76,12 @@ def demands(
         if symbol not in products:
             found[symbol] = Unknown("the venue has never listed it")
             continue
-        found[symbol] = Known(_demand(merged[columns[products[symbol]]], rules), as_of_ms)
+        try:
+            wanted = _demand(merged[columns[products[symbol]]], rules)
+        except ValueError as error:
+            found[symbol] = Unknown(f"the runs' sums make no sense: {error}")
+        else:
+            found[symbol] = Known(wanted, as_of_ms)
     return found
 
 

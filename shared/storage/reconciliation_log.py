@@ -52,21 +52,24 @@ class ReconciliationLog:
             )
 
     def complete(self, entries: Sequence[WhyEntry]) -> None:
-        """Rewrite the detail of trades once their reply is there; found by time and symbol."""
+        """Rewrite decisions once their reply is there; found by their time and symbol."""
         if entries:
             self._conn.execute(
                 update(log)
                 .where(
                     log.c.symbol == bindparam("of_symbol"),
                     log.c.at_ms == bindparam("of_ms"),
-                    log.c.intent_id == bindparam("of_intent"),
                 )
-                .values(decision=bindparam("new_decision"), detail=bindparam("new_detail")),
+                .values(
+                    decision=bindparam("new_decision"),
+                    intent_id=bindparam("new_intent"),
+                    detail=bindparam("new_detail"),
+                ),
                 [
                     {
                         "of_symbol": entry.symbol,
                         "of_ms": entry.at_ms,
-                        "of_intent": entry.intent_id,
+                        "new_intent": entry.intent_id,
                         "new_decision": entry.decision,
                         "new_detail": dict(entry.detail),
                     }

@@ -21,7 +21,6 @@ from shared import instruments
 from shared.config import Settings
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.observation import Known
-from shared.ports import Clock
 from shared.reconciliation.exposure import room_usd, worst_usd
 from shared.reconciliation.intents import Decision, Verdict, decide
 from shared.reconciliation.plan import PlannedOrder
@@ -74,14 +73,12 @@ class Reconciler:
         engine: Engine,
         inputs: InputReader,
         gateway: GatewayClient,
-        clock: Clock,
         request_reading: Callable[[], None],
     ) -> None:
         self._limits = Limits.of(settings)
         self._engine = engine
         self._inputs = inputs
         self._gateway = gateway
-        self._clock = clock
         self._request_reading = request_reading
 
     def look(self) -> Report:

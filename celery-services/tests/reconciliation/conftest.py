@@ -1,0 +1,321 @@
+"""A small world to reconcile: an account, the local reading, observers and a gateway.
+
+MariaDB and Redis are real; observers and gateway are real HTTP servers on loopback whose
+behaviour a test can spoil. The gateway journals through the real store, so that plan epochs,
+open intents and fills are those of the platform.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+from sqlalchemy import Engine, insert
+
+from shared.config import Settings
+from shared.database import UnitOfWork
+from shared.exchange.payloads import AccountSnapshot, Asset, Fill, PositionSnapshot
+from shared.exchange.precision import plain
+from shared.market_data.quotes import Quote
+from shared.orders.intents import OrderRequest, derive_cloid
+from shared.orders.replies import Verdict
+from shared.orders.states import OrderState
+from shared.storage.orders import FillStore, OrderStore
+from shared.storage.products import ProductStore
+from shared.storage.streams import PriceStore
+from shared.storage.tables import iteration_shards
+from shared.testing.clock import FrozenClock
+from worker.services.balance import update_balance
+from worker.services.gateway_client import GatewayClient
+from worker.services.inputs import InputReader
+from worker.services.observers import ObserverClient
+from worker.services.reconciliation import Reconciler
+
+SYMBOLS = ("BTC", "ETH", "SOL")
+PRICES = {"BTC": Decimal(50_000), "ETH": Decimal(2_000), "SOL": Decimal(100)}
+TOKEN = "test-token-" + "x" * 32
+WALLET = "0x" + "ab" * 20
+
+Answer = tuple[int, Any]
+
+
+class LocalServer:
+    """An HTTP server on a free loopback port; ``answer(method, path, headers, body)``."""
+
+    def __init__(self, answer: Callable[[str, str, dict[str, str], bytes], Answer | None]) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.reply("GET", b"")
+
+            def do_POST(self) -> None:
+                self.reply("POST", self.rfile.read(int(self.headers["Content-Length"])))
+
+            def reply(self, method: str, body: bytes) -> None:
+                answered = answer(method, self.path, dict(self.headers), body)
+                if answered is None:  # the connection ends without a reply
+                    self.close_connection = True
+                    return
+                status, content = answered
+                data = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None:
+                """Quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@dataclass
+class World:
+    """The account as it is, and how each reader sees it."""
+
+    clock: FrozenClock
+    sizes: dict[str, Decimal] = field(default_factory=dict)
+    value: Decimal = Decimal(100_000)
+    fill_share: Decimal = Decimal(1)
+    fail_gateway: Callable[[dict[str, Any]], Answer | None] | None = None
+    lenses: dict[str, Callable[[dict[str, Any]], Answer | None]] = field(default_factory=dict)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    tids: int = 0
+
+    def account(self) -> AccountSnapshot:
+        held = {
+            symbol: PositionSnapshot(
+                symbol, size, PRICES[symbol], Decimal(0), Decimal(0),
+                abs(size) * PRICES[symbol], 5, False, None,
+            )
+            for symbol, size in self.sizes.items()
+            if size
+        }  # fmt: skip
+        total = sum((p.notional for p in held.values()), Decimal(0))
+        return AccountSnapshot(
+            "", held, self.value, self.value, Decimal(0), total, Decimal(0), self.clock.now_ms()
+        )
+
+    def report(self, observer_id: str) -> dict[str, Any]:
+        return {
+            "observer_id": observer_id,
+            "timestamp": self.clock.now_ms(),
+            "venue_time": self.clock.now_ms(),
+            "dexes": [""],
+            "complete": True,
+            "positions": {
+                symbol: {"size": plain(size), "entry_price": plain(PRICES[symbol])}
+                for symbol, size in self.sizes.items()
+                if size
+            },
+        }
+
+
+@dataclass
+class Account:
+    """Reader of the world for ``update_balance``."""
+
+    world: World
+    dexes: tuple[str, ...] = ("",)
+
+    def whole_account(self) -> AccountSnapshot:
+        return self.world.account()
+
+
+class Gateway:
+    """Journals through the real store and fills at once, as much as the world lets it."""
+
+    def __init__(self, world: World, engine: Engine) -> None:
+        self._world = world
+        self._engine = engine
+
+    def __call__(self, _: str, path: str, headers: dict[str, str], body: bytes) -> Answer | None:
+        assert path == "/execute_order"
+        if headers.get("Authorization") != f"Bearer {TOKEN}":
+            return 401, {"error": "unauthorized"}
+        order = json.loads(body)
+        self._world.asked.append(order)
+        self._world.headers.append(headers)
+        if self._world.fail_gateway is not None:
+            return self._world.fail_gateway(order)
+        return self.execute(order)
+
+    def execute(self, order: dict[str, Any]) -> Answer:
+        world, now_ms = self._world, self._world.clock.now_ms()
+        size = Decimal(order["size"])
+        request = OrderRequest(
+            order["intent_id"], order["symbol"], order["side"], size, "market", "Ioc", None,
+            order["reduce_only"], "reconcile", order["plan_epoch"], order["leg"],
+        )  # fmt: skip
+        price = PRICES[request.symbol]
+        signed = size if request.side == "buy" else -size
+        filled = signed * world.fill_share
+        with UnitOfWork(self._engine) as uow:
+            orders = OrderStore(uow.conn)
+            cloid = derive_cloid(WALLET, request.intent_id)
+            record = orders.insert_pending(
+                request, cloid=cloid, size=size, limit_price=price, now_ms=now_ms
+            )
+            uow.commit()
+            orders.mark_sent(
+                record, nonce=now_ms, expires_after_ms=now_ms + 1, body_sha256="0", now_ms=now_ms
+            )
+            uow.commit()
+            record = orders.find(request.intent_id) or record
+            world.tids += 1
+            FillStore(uow.conn).add(
+                [
+                    Fill(
+                        symbol=request.symbol, price=price, size=abs(filled), side=request.side,
+                        time_ms=now_ms, start_position=world.sizes.get(request.symbol, Decimal(0)),
+                        direction="Open Long", closed_pnl=Decimal(0), oid=world.tids, crossed=True,
+                        fee=Decimal(0), fee_token="USDC", tid=world.tids, cloid=cloid,
+                    )
+                ]
+            )  # fmt: skip
+            state = OrderState.FILLED if filled == signed else OrderState.PARTIAL
+            orders.apply(
+                record, Verdict(state, "filled", world.tids, abs(filled), price), now_ms=now_ms
+            )
+            uow.commit()
+        world.sizes[request.symbol] = world.sizes.get(request.symbol, Decimal(0)) + filled
+        return 200, {
+            "intent_id": request.intent_id, "cloid": cloid, "state": state.value,
+            "filled_size": plain(abs(filled)), "avg_price": plain(price), "reason": "filled",
+        }  # fmt: skip
+
+
+@dataclass
+class Scene:
+    """Everything a test touches."""
+
+    world: World
+    engine: Engine
+    client: redis.Redis
+    reconciler: Reconciler
+    inputs: InputReader
+    gateway: Gateway
+    requested: list[int]
+    restart: Callable[[Settings], Reconciler]
+    settings: Settings
+
+    def want(self, **directions: float) -> None:
+        """Let one shard ask for Σ w d by symbol; desired_run_count is 100, factor 0.5."""
+        with UnitOfWork(self.engine) as uow:
+            products = ProductStore(uow.conn).all()
+            sums = {
+                str(products[symbol].id): {
+                    "active": 50, "qualifying": 40, "weighted_direction": direction,
+                    "current_runs": 50, "current_wins": 30, "current_sum_win": 1.0,
+                    "current_sum_loss": 0.5, "history_runs": 0, "history_wins": 0,
+                    "history_sum_win": 0.0, "history_sum_loss": 0.0,
+                }
+                for symbol, direction in directions.items()
+            }  # fmt: skip
+            uow.conn.execute(iteration_shards.delete())
+            uow.conn.execute(
+                insert(iteration_shards).values(
+                    id=0, last_tick=self.world.clock.now_ms(), interval_ms=1_000, version=1,
+                    sums=sums, sums_tick=self.world.clock.now_ms(), committed_ms=0, worker="",
+                )
+            )  # fmt: skip
+            uow.commit()
+
+    def freshen(self) -> None:
+        """A second later: prices have come in, sums are committed, the account is read."""
+        self.world.clock.advance(1_000)
+        now_ms = self.world.clock.now_ms()
+        PriceStore(self.client).publish(
+            [Quote(s, price, price, now_ms, now_ms, "ws") for s, price in PRICES.items()]
+        )
+        with UnitOfWork(self.engine) as uow:
+            uow.conn.execute(iteration_shards.update().values(sums_tick=now_ms))
+            uow.commit()
+        update_balance(Account(self.world), self.engine, self.client, self.world.clock)
+
+    def cycle(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.freshen()
+            self.reconciler.reconcile()
+
+
+@pytest.fixture
+def scene(engine: Engine, redis_client: redis.Redis, settings: Settings) -> Iterator[Scene]:
+    """Two observers, a gateway and an empty account of 100,000 USD."""
+    world = World(FrozenClock())
+    gateway = Gateway(world, engine)
+    servers = [LocalServer(gateway)]
+    for name in ("one", "two"):
+
+        def observe(*_: Any, observer: str = name) -> Answer | None:
+            report = world.report(observer)
+            lens = world.lenses.get(observer)
+            return (200, report) if lens is None else lens(report)
+
+        servers.append(LocalServer(observe))
+    requested: list[int] = []
+
+    def adjusted(**changes: Any) -> Settings:
+        r = settings.reconciliation_engine.model_copy(
+            update={
+                "symbols": SYMBOLS,
+                "observer_nodes": tuple(s.url for s in servers[1:]),
+                "order_gateway_url": servers[0].url,
+                "observer_timeout_secs": 0.3,
+                "gateway_timeout_secs": 1.0,
+                **changes,
+            }
+        )
+        p = settings.providence.model_copy(update={"desired_run_count": 100})
+        return settings.model_copy(update={"reconciliation_engine": r, "providence": p})
+
+    def inputs(own: Settings) -> InputReader:
+        r = own.reconciliation_engine
+        return InputReader(
+            settings=own,
+            engine=engine,
+            prices=PriceStore(redis_client),
+            observers=ObserverClient(r.observer_nodes, r.observer_timeout_secs),
+            clock=world.clock,
+        )
+
+    def start(own: Settings) -> Reconciler:
+        r = own.reconciliation_engine
+        return Reconciler(
+            settings=own,
+            engine=engine,
+            inputs=inputs(own),
+            gateway=GatewayClient(r.order_gateway_url, SecretStr(TOKEN), r.gateway_timeout_secs),
+            request_reading=lambda: requested.append(1),
+        )
+
+    with UnitOfWork(engine) as uow:
+        ProductStore(uow.conn).sync(
+            Asset(s, n, d, 40, False, False)
+            for n, (s, d) in enumerate(zip(SYMBOLS, (5, 4, 2), strict=True))
+        )
+        uow.commit()
+    own = adjusted()
+    yield Scene(
+        world, engine, redis_client, start(own), inputs(own), gateway, requested,
+        start, own,
+    )  # fmt: skip
+    for server in servers:
+        server.stop()

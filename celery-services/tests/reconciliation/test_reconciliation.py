@@ -1,0 +1,399 @@
+"""The account follows the population: exact orders, and none on what is not known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from sqlalchemy import select, update
+
+from shared.database import UnitOfWork
+from shared.observation import Known, Stale, Unknown
+from shared.reconciliation.intents import Decision
+from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
+from shared.storage.redis_keys import price
+from shared.storage.tables import iteration_shards, order_execution_log, products
+
+# 100,000 USD x 0.5 (probationary) x 40 / 100 runs = 20,000 USD
+LONG, SHORT = 40.0, -40.0
+
+
+def legs(scene: Any) -> list[tuple[str, str, str, bool]]:
+    return [(o["symbol"], o["side"], o["size"], o["reduce_only"]) for o in scene.world.asked]
+
+
+def why(scene: Any, symbol: str) -> WhyEntry:
+    with UnitOfWork(scene.engine) as uow:
+        return ReconciliationLog(uow.conn).of_symbol(symbol, limit=1)[0]
+
+
+def decisions(scene: Any) -> set[Decision]:
+    return {x.verdict.decision for x in scene.reconciler.look().looked}
+
+
+def test_flat_to_long_and_short_takes_one_order_each(scene: Any) -> None:
+    scene.want(BTC=LONG, ETH=SHORT)
+    scene.cycle(4)
+    assert sorted(legs(scene)) == [("BTC", "buy", "0.4", False), ("ETH", "sell", "10", False)]
+    assert scene.world.sizes == {"BTC": Decimal("0.4"), "ETH": Decimal(-10)}
+
+
+def test_long_to_flat_takes_one_reduce_only_order(scene: Any) -> None:
+    scene.world.sizes = {"BTC": Decimal("0.4")}
+    scene.want(BTC=0.0)
+    scene.cycle(3)
+    assert legs(scene) == [("BTC", "sell", "0.4", True)]
+    assert scene.world.sizes == {"BTC": Decimal(0)}
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "first", "second"),
+    [("0.4", SHORT, "sell", "sell"), ("-0.4", LONG, "buy", "buy")],
+)
+def test_a_reversal_closes_first_and_opens_on_the_evidence_of_that(
+    scene: Any, held: str, wanted: float, first: str, second: str
+) -> None:
+    scene.world.sizes = {"BTC": Decimal(held)}
+    scene.want(BTC=wanted)
+    scene.cycle()
+    assert legs(scene) == [("BTC", first, "0.4", True)]
+    scene.cycle(3)
+    assert legs(scene)[1:] == [("BTC", second, "0.4", False)]
+    assert scene.world.sizes["BTC"] == -Decimal(held)
+
+
+def test_partial_fills_are_completed_by_new_intents(scene: Any) -> None:
+    scene.world.fill_share = Decimal("0.5")
+    scene.want(BTC=LONG)
+    scene.cycle(3)
+    assert [o["intent_id"] for o in scene.world.asked] == ["BTC:0:open", "BTC:1:open", "BTC:2:open"]
+    assert scene.world.sizes["BTC"] == Decimal("0.35")
+
+
+def test_nothing_is_planned_before_every_voter_has_seen_the_last_fill(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.cycle()
+    scene.want(BTC=SHORT)
+    report = scene.reconciler.reconcile()
+    assert report.looked[0].verdict.decision is Decision.WAIT
+    assert "last fill or resolution" in report.looked[0].verdict.reason
+    assert len(scene.world.asked) == 1
+    assert scene.requested
+
+
+def dead(_: dict[str, Any]) -> None:
+    """Ends the connection without a reply."""
+
+
+def stale(_: dict[str, Any]) -> tuple[int, Any]:
+    return 503, {"error": "the last complete reading is old"}
+
+
+def lying(report: dict[str, Any]) -> tuple[int, Any]:
+    return 200, {**report, "positions": {"BTC": {"size": "-3", "entry_price": "1"}}}
+
+
+def lagging(report: dict[str, Any]) -> tuple[int, Any]:
+    return 200, {**report, "venue_time": report["venue_time"] - 8_000}
+
+
+def partial(report: dict[str, Any]) -> tuple[int, Any]:
+    return 200, {**report, "complete": False}
+
+
+def other_dex(report: dict[str, Any]) -> tuple[int, Any]:
+    return 200, {**report, "dexes": ["xyz"]}
+
+
+def slow(report: dict[str, Any]) -> tuple[int, Any]:
+    time.sleep(0.8)
+    return 200, report
+
+
+def garbage(_: dict[str, Any]) -> tuple[int, Any]:
+    return 200, b"<html>"
+
+
+def twin(report: dict[str, Any]) -> tuple[int, Any]:
+    return 200, {**report, "observer_id": "one"}
+
+
+FAULTS = [dead, stale, lying, lagging, partial, other_dex, slow, garbage]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
+def test_one_faulty_observer_of_three_voters_moves_nothing(
+    scene: Any, fault: Callable[[dict[str, Any]], Any]
+) -> None:
+    scene.world.lenses["two"] = fault
+    scene.want(BTC=LONG)
+    scene.cycle(3)
+    assert legs(scene) == [("BTC", "buy", "0.4", False)]
+    assert scene.world.sizes == {"BTC": Decimal("0.4")}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("wanted", [LONG, 0.0, SHORT])
+def test_without_quorum_there_is_no_order_in_any_direction(
+    scene: Any, fault: Callable[[dict[str, Any]], Any], wanted: float
+) -> None:
+    scene.world.sizes = {"BTC": Decimal("0.2")}
+    scene.world.lenses["one"] = fault
+    scene.world.lenses["two"] = dead
+    scene.want(BTC=wanted)
+    scene.freshen()
+    scene.reconciler.reconcile()
+    assert scene.world.asked == []
+    assert why(scene, "BTC").decision == "unknown"
+    assert "no value has 2 of 3 voters" in why(scene, "BTC").detail["reason"]
+
+
+def test_two_observers_on_one_route_do_not_count(scene: Any) -> None:
+    scene.world.lenses["two"] = twin
+    scene.want(BTC=LONG)
+    scene.cycle(2)
+    assert scene.world.asked == []
+    assert "also calls itself" in why(scene, "BTC").detail["reason"]
+
+
+def test_a_lost_quorum_asks_for_a_new_reading(scene: Any) -> None:
+    scene.world.lenses = {"one": dead, "two": dead}
+    scene.want(BTC=LONG)
+    scene.cycle()
+    assert scene.requested
+
+
+def test_a_stale_local_reading_does_not_vote(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.freshen()
+    scene.world.clock.advance(11_000)
+    scene.world.lenses["two"] = dead
+    assert Decision.TRADE not in decisions(scene)
+
+
+def test_a_stale_balance_is_no_balance(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.freshen()
+    scene.world.clock.advance(31_000)
+    assert isinstance(scene.inputs.gather().balance, Stale)
+    assert Decision.TRADE not in decisions(scene)
+
+
+def test_an_account_that_was_never_read_is_unknown(scene: Any) -> None:
+    inputs = scene.inputs.gather()
+    assert isinstance(inputs.balance, Unknown)
+    assert all(isinstance(d, Unknown) for d in inputs.demands.values())
+    scene.reconciler.reconcile()
+    assert scene.world.asked == []
+
+
+def test_old_sums_of_one_shard_stop_every_symbol(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.freshen()
+    with UnitOfWork(scene.engine) as uow:
+        row = uow.conn.execute(select(iteration_shards)).one()
+        uow.conn.execute(
+            iteration_shards.insert().values(**{**row._mapping, "id": 1, "sums_tick": 5})
+        )
+        uow.conn.execute(
+            iteration_shards.update().where(iteration_shards.c.id == 1).values(sums_tick=5)
+        )
+        _add_run(uow.conn, shard_id=1)
+        uow.commit()
+    scene.reconciler.reconcile()
+    assert scene.world.asked == []
+    assert "shard 1" in why(scene, "BTC").detail["reason"]
+
+
+def test_an_old_shard_without_runs_does_not(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.freshen()
+    with UnitOfWork(scene.engine) as uow:
+        row = uow.conn.execute(select(iteration_shards)).one()
+        empty = {**row._mapping, "id": 1, "sums_tick": 0, "sums": {}}
+        uow.conn.execute(iteration_shards.insert().values(**empty))
+        uow.commit()
+    scene.reconciler.reconcile()
+    assert legs(scene) == [("BTC", "buy", "0.4", False)]
+
+
+def _add_run(conn: Any, shard_id: int) -> None:
+    from shared.storage.tables import runs
+
+    conn.execute(
+        runs.insert().values(
+            shard_id=shard_id, product_id=1, symbol="BTC", status="active",
+            interpretation="direct", generation=0, spawn_tick=0, start_balance=1.0, live_pnl=0.0,
+            fill_count=0, run_state={}, created_ms=0,
+        )
+    )  # fmt: skip
+
+
+def test_a_symbol_without_a_fresh_price_waits_while_others_trade(scene: Any) -> None:
+    scene.want(BTC=LONG, ETH=LONG)
+    scene.freshen()
+    scene.client.hset(price("BTC"), "received_ms", scene.world.clock.now_ms() - 6_000)
+    scene.reconciler.reconcile()
+    assert [o["symbol"] for o in scene.world.asked] == ["ETH"]
+    assert "the price is stale" in why(scene, "BTC").detail["reason"]
+
+
+def test_a_symbol_that_is_not_listed_any_more_is_left_alone(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.freshen()
+    with UnitOfWork(scene.engine) as uow:
+        uow.conn.execute(update(products).values(active=False))
+        uow.commit()
+    scene.reconciler.reconcile()
+    assert scene.world.asked == []
+
+
+def test_an_open_intent_holds_its_symbol_only(scene: Any) -> None:
+    def never_answers(order: dict[str, Any]) -> Any:
+        if order["symbol"] == "BTC":
+            scene.gateway.execute(order)
+            with UnitOfWork(scene.engine) as uow:
+                uow.conn.execute(
+                    update(order_execution_log)
+                    .where(order_execution_log.c.symbol == "BTC")
+                    .values(state="UNKNOWN")
+                )
+                uow.commit()
+            return None
+        return scene.gateway.execute(order)
+
+    scene.world.fail_gateway = never_answers
+    scene.want(BTC=LONG, ETH=LONG)
+    scene.cycle(3)
+    assert sorted(o["symbol"] for o in scene.world.asked) == ["BTC", "ETH"]
+    assert why(scene, "BTC").decision == "wait"
+    assert "is still open" in why(scene, "BTC").detail["reason"]
+
+
+def test_closes_are_asked_for_before_opens(scene: Any) -> None:
+    scene.world.sizes = {"BTC": Decimal("0.4"), "SOL": Decimal(-50)}
+    scene.want(BTC=0.0, SOL=0.0, ETH=LONG)
+    scene.cycle()
+    assert [o["reduce_only"] for o in scene.world.asked] == [True, True, False]
+
+
+def test_an_opening_order_waits_for_room_under_the_total_cap(scene: Any) -> None:
+    def refuses_closes(order: dict[str, Any]) -> Any:
+        return (503, {}) if order["reduce_only"] else scene.gateway.execute(order)
+
+    scene.world.fail_gateway = refuses_closes
+    scene.world.sizes = {"BTC": Decimal(2), "SOL": Decimal(1_990)}  # 299,000 of 300,000 USD
+    scene.want(BTC=0.0, SOL=0.0, ETH=LONG)
+    scene.cycle()
+    assert [o["symbol"] for o in scene.world.asked if not o["reduce_only"]] == []
+    assert why(scene, "ETH").decision == "wait"
+    assert "max_total_exposure" in why(scene, "ETH").detail["reason"]
+    scene.world.fail_gateway = None
+    scene.cycle(3)
+    assert scene.world.sizes["ETH"] == Decimal(10)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ((403, {"error": "risk_blocked", "rule": "kill_switch"}), "blocked"),
+        ((409, {"error": "conflict"}), "conflict"),
+        ((422, {"error": "invalid_order"}), "refused"),
+        ((503, {"error": "not_ready"}), "unavailable"),
+        ((500, {"error": "error"}), "unanswered"),
+        ((200, b"not json"), "accepted"),
+        (None, "unanswered"),
+    ],
+)
+def test_every_answer_of_the_gateway_is_kept_as_a_reason(
+    scene: Any, answer: Any, outcome: str
+) -> None:
+    scene.world.fail_gateway = lambda _: answer
+    scene.want(BTC=LONG)
+    scene.cycle()
+    entry = why(scene, "BTC")
+    assert entry.decision == "trade"
+    assert entry.intent_id == "BTC:0:open"
+    assert entry.detail["reply"]["outcome"] == outcome
+
+
+def test_a_gateway_that_is_not_there_is_unavailable(scene: Any) -> None:
+    nowhere = scene.settings.reconciliation_engine.model_copy(
+        update={"order_gateway_url": "http://127.0.0.1:9"}
+    )
+    scene.want(BTC=LONG)
+    scene.freshen()
+    scene.restart(scene.settings.model_copy(update={"reconciliation_engine": nowhere})).reconcile()
+    assert why(scene, "BTC").detail["reply"]["outcome"] == "unavailable"
+
+
+def test_looks_at_the_same_time_lead_to_one_order(scene: Any) -> None:
+    scene.want(BTC=LONG, ETH=SHORT)
+    scene.freshen()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: scene.reconciler.reconcile(), range(4)))
+    scene.cycle(3)
+    assert scene.world.sizes == {"BTC": Decimal("0.4"), "ETH": Decimal(-10)}
+
+
+def test_the_reason_of_a_trade_names_everything_it_was_made_from(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.cycle()
+    detail = why(scene, "BTC").detail
+    assert detail["balance_usd"]["value"] == "100000"
+    assert detail["runs"]["value"] == {
+        "weighted_direction": LONG, "cohort_factor": 0.5, "active": 50, "qualifying": 40,
+    }  # fmt: skip
+    assert detail["target"]["notional_usd"]["value"] == "20000.0000"
+    assert len(detail["quorum"]["backers"]) == 3
+    assert detail["plan"]["orders"] == [
+        {"leg": "open", "side": "buy", "size": "0.4", "reduce_only": False}
+    ]
+    assert detail["reply"]["body"]["state"] == "FILLED"
+    assert why(scene, "ETH").decision == "hold"
+
+
+def test_clamps_are_kept(scene: Any) -> None:
+    scene.want(BTC=1_000.0)
+    scene.cycle()
+    (clamp,) = why(scene, "BTC").detail["target"]["clamps"]
+    assert clamp["rule"] == "max_symbol_exposure"
+    assert scene.world.sizes["BTC"] == Decimal(2)
+
+
+def test_orders_carry_the_trace_of_the_look(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.freshen()
+    tracer = TracerProvider().get_tracer("test")
+    with tracer.start_as_current_span("reconcile") as span:
+        scene.reconciler.reconcile()
+        wanted = format(span.get_span_context().trace_id, "032x")
+    (headers,) = scene.world.headers
+    assert headers["traceparent"].split("-")[1] == wanted
+    assert why(scene, "BTC").detail["trace_id"] == wanted
+    assert trace.get_current_span().get_span_context().is_valid is False
+
+
+def test_looking_alone_writes_and_sends_nothing(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.freshen()
+    assert Decision.TRADE in decisions(scene)
+    assert scene.world.asked == []
+    with UnitOfWork(scene.engine) as uow:
+        assert ReconciliationLog(uow.conn).newest() == []
+
+
+def test_everything_known_is_marked_with_its_time(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.freshen()
+    inputs = scene.inputs.gather()
+    now_ms = scene.world.clock.now_ms()
+    assert isinstance(inputs.balance, Known)
+    assert inputs.balance.as_of_ms == now_ms
+    assert inputs.quorum["BTC"].position == Known(Decimal(0), now_ms)
