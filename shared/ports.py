@@ -193,6 +193,24 @@ class RunStateStore(Protocol):
         """Leave a notification for each run that was asked to exit."""
 
 
+@dataclass(frozen=True, slots=True)
+class SentIteration:
+    """The tick of the iteration that was sent last for a shard, and when (UTC ms)."""
+
+    tick_ms: int
+    sent_ms: int
+
+
+class SentIterations(Protocol):
+    """What the scheduler has put on the queue (Redis); lost with the queue itself."""
+
+    def read(self) -> dict[int, SentIteration]:
+        """The last one sent per shard."""
+
+    def record(self, shard_ids: Sequence[int], sent: SentIteration) -> None:
+        """Remember that ``sent`` went out for these shards."""
+
+
 class IterationSender(Protocol):
     """Puts one iteration on the queue (at least once delivery)."""
 

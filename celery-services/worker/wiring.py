@@ -9,22 +9,35 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-
+import structlog
 from celery.signals import eventlet_pool_started, worker_process_init
 from redis import Redis
 from sqlalchemy import Engine
 
 from shared.clock import SystemClock
-from shared.config import Secrets, Settings, load_secrets, load_settings
+from shared.config import ConfigError, Secrets, Settings, load_secrets, load_settings
 from shared.database import make_engine, make_redis
+from shared.market_data.tick_markets import DatabaseTickRows, TickMarkets
 from shared.ports import Clock
+from shared.providence.step import Grid
+from shared.storage import config_versions
+from shared.storage.products import ProductStore
+from shared.storage.run_state_store import RedisRunStateStore
+from shared.storage.run_store import MariaRunStore
+from shared.storage.sent_iterations import RedisSentIterations
+from shared.storage.transactions import KeptConnection, Transactions
+from worker.services.iteration import IterationService
+from worker.services.stepping import ConfigVersions, Stepper, Steppers
 
 if TYPE_CHECKING:
     from shared.exchange_manager import ExchangeManager
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,52 @@ class Wiring:
 
         wallet = self.secrets.exchanges.hyperliquid.walletAddress
         return ExchangeManager.get(self.settings, wallet, self.redis)
+
+    @cached_property
+    def runs(self) -> MariaRunStore:
+        """The journal of runs, a direct connection per transaction: safe for green threads."""
+        return MariaRunStore(self.engine.begin, self.clock)
+
+    @cached_property
+    def run_states(self) -> RedisRunStateStore:
+        """Records of runs in Redis."""
+        return RedisRunStateStore(self.redis_raw)
+
+    @cached_property
+    def sent_iterations(self) -> RedisSentIterations:
+        """What is on the queue of iterations."""
+        return RedisSentIterations(self.redis)
+
+    @cached_property
+    def iterations(self) -> IterationService:
+        """Iterations on one kept connection: for a prefork child, one task at a time."""
+        begin = KeptConnection(self.engine).begin
+        return IterationService(
+            MariaRunStore(begin, self.clock),
+            self.run_states,
+            steppers(begin, self.settings),
+            self.clock,
+            interval_ms=self.settings.interval_ms,
+            checkpoint_every=self.settings.providence.db_checkpoint_iterations,
+            worker=self.worker,
+        )
+
+
+def steppers(begin: Transactions, settings: Settings) -> Steppers:
+    """Steppers over the stored ticks, sharing what is known of configuration versions."""
+
+    def read_config(version: str) -> Mapping[str, Any]:
+        with begin() as conn:
+            return config_versions.content(conn, version)
+
+    def read_products() -> Mapping[str, int]:
+        with begin() as conn:
+            return {p.symbol: p.id for p in ProductStore(conn).all().values()}
+
+    configs = ConfigVersions(read_config, read_products)
+    grid = Grid.of(settings.parameter_space())
+    rows = DatabaseTickRows(begin)
+    return Steppers(lambda interval_ms: Stepper(TickMarkets(rows, interval_ms, grid), configs))
 
 
 _current: Wiring | None = None
@@ -77,6 +136,18 @@ def build(settings: Settings, secrets: Secrets) -> Wiring:
         clock=SystemClock(),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )
+
+
+def refresh_settings() -> Settings:
+    """The settings as ``config.yml`` has them now, for what may change while a worker runs.
+
+    A file that has become unusable is reported, and the settings in force stay.
+    """
+    try:
+        return load_settings()
+    except ConfigError as error:
+        log.warning("config_change_refused", reason=str(error))
+        return get().settings
 
 
 def use(wiring: Wiring | None) -> None:

@@ -31,6 +31,9 @@ MARKETS = "venue:markets"
 LAST_SCHEDULED_TICK = "providence:last_scheduled_tick"
 """Newest tick for which iterations were sent (ms)."""
 
+SENT_ITERATIONS = "providence:sent_iterations"
+"""Hash: shard id to ``tick:sent_ms`` of the iteration that was sent last."""
+
 
 def price(symbol: str) -> str:
     """Hash ``mid, mark, venue_ms, received_ms, source`` of one symbol."""

@@ -1,0 +1,85 @@
+"""Tasks of the population: supervise it, schedule its iterations, step it."""
+
+from __future__ import annotations
+
+import numpy as np
+import structlog
+
+from shared import instruments
+from shared.celery_app import app
+from shared.database import UnitOfWork
+from shared.market_data.tick_inputs import TickInputStore
+from shared.market_data.tick_markets import DatabaseTickRows
+from shared.storage.redis_keys import LOW_PRIORITY_QUEUE
+from worker import wiring
+from worker.services.iteration import Outcome
+from worker.services.scheduler import Schedule, schedule_iterations
+from worker.services.supervisor import PopulationPlan, Supervisor, open_products
+
+log = structlog.get_logger(__name__)
+
+
+@app.task(name="providence_supervisor")
+def providence_supervisor() -> None:
+    """Bring the population closer to its size; queue ``high_priority``.
+
+    The number of runs and the ranges they are drawn from are those of ``config.yml`` now.
+    """
+    wired, settings = wiring.get(), wiring.refresh_settings()
+    tick_ms = _newest_tick(wired)
+    if tick_ms is None:
+        log.info("population_waits_for_samples")
+        return
+    supervisor = Supervisor(
+        PopulationPlan.of(settings),
+        wired.runs,
+        wired.run_states,
+        DatabaseTickRows(wired.engine.begin),
+        wired.clock,
+        np.random.default_rng(),
+    )
+    products = open_products(wired.engine, settings.reconciliation_engine.symbols)
+    result = supervisor.supervise(tick_ms, products)
+    log.info(
+        "population_supervised",
+        tick_ms=tick_ms,
+        active=result.active,
+        born=result.born,
+        asked_to_exit=result.asked_to_exit,
+    )
+
+
+@app.task(name="providence_iteration_scheduler")
+def providence_iteration_scheduler() -> None:
+    """Send an iteration of the newest committed tick to every shard; queue ``high_priority``."""
+    wired, settings = wiring.get(), wiring.refresh_settings()
+    tick_ms = _newest_tick(wired)
+    if tick_ms is None:
+        return
+    result = schedule_iterations(
+        tick_ms, Schedule.of(settings), wired.runs, wired.sent_iterations, _send, wired.clock
+    )
+    if result.skipped:
+        instruments.record_skipped_iterations(result.skipped)
+        log.warning("iterations_skipped", tick_ms=tick_ms, shards=result.skipped)
+
+
+@app.task(name="providence_trading_iteration")
+def providence_trading_iteration(shard_id: int, tick_ms: int) -> None:
+    """Step a shard of runs up to a tick, once in effect; queue ``low_priority``."""
+    result = wiring.get().iterations.run(shard_id, tick_ms)
+    if result.outcome in (Outcome.DONE_BEFORE, Outcome.CONTENDED):
+        instruments.record_fenced_iteration()
+    instruments.record_iterations(result.runs * result.ticks)
+    log.debug("shard_iterated", shard_id=shard_id, tick_ms=tick_ms, outcome=result.outcome)
+
+
+def _send(shard_id: int, tick_ms: int, *, expires_secs: float) -> None:
+    providence_trading_iteration.apply_async(
+        args=(shard_id, tick_ms), queue=LOW_PRIORITY_QUEUE, expires=expires_secs
+    )
+
+
+def _newest_tick(wired: wiring.Wiring) -> int | None:
+    with UnitOfWork(wired.engine) as uow:
+        return TickInputStore(uow.conn).latest_tick(wired.settings.interval_ms)

@@ -1,0 +1,27 @@
+"""Task that retires what nothing needs any more."""
+
+from __future__ import annotations
+
+import structlog
+
+from shared.celery_app import app
+from worker import wiring
+from worker.services import purge
+
+log = structlog.get_logger(__name__)
+
+
+@app.task(name="purge_stale_runs")
+def purge_stale_runs() -> None:
+    """Delete old rows and the keys of ended runs; queue ``high_priority``."""
+    wired = wiring.get()
+    result = purge.purge(
+        wired.engine.begin, wired.run_states, wired.clock, purge.Retention.of(wired.settings)
+    )
+    log.info(
+        "purged",
+        ticks=result.ticks,
+        checkpoints=result.checkpoints,
+        reasons=result.reasons,
+        run_states=result.run_states,
+    )
