@@ -132,7 +132,7 @@ class _History:
         values = self.values(cell, product_id)
         if values is None:
             return None
-        return float(np.searchsorted(values, theta, side="left")) / max(len(values) - 1, 1)
+        return float(np.interp(theta, values, np.linspace(0.0, 1.0, len(values))))
 
 
 def draw(

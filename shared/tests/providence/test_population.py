@@ -1,0 +1,340 @@
+"""Draws, clones, parents, caps and retirement."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.providence import population
+from shared.providence.codes import Interpretation, Status
+from shared.providence.population import (
+    Vacancies,
+    choose_parents,
+    clone,
+    draw,
+    fill_vacancies,
+    log_growth,
+    parent_weights,
+    plan_vacancies,
+    select_retirees,
+    symbol_cap,
+)
+from shared.providence.run_state import LAYOUT, Records, join, new_records
+from shared.providence.step import Grid, bind
+from shared.tests.providence.samples import make_clone_rules, make_space, plain_run
+
+SPACE = make_space()
+IDS = [1, 2, 3, 4]
+LEVERAGE = {1: 5.0, 2: 10.0, 3: 20.0, 4: 3.0}
+HOUR = 3_600_000
+
+
+def _recent(ids: list[int] | None = None) -> dict[Any, np.ndarray]:
+    rng = np.random.default_rng(99)
+    recent = {}
+    for row, cell in enumerate(SPACE.cells):
+        for product_id in ids or IDS:
+            values = 0.4 + 0.05 * row + 0.03 * rng.random(200)
+            values[::9] = np.nan
+            recent[cell, product_id] = values
+    return recent
+
+
+RECENT = _recent()
+
+
+def _draw(n: int, seed: int = 1, **changes: Any) -> Records:
+    values: dict[str, Any] = {
+        "space": SPACE,
+        "product_ids": IDS,
+        "symbol_counts": {},
+        "recent_entropy": RECENT,
+        "max_leverage": LEVERAGE,
+        "desired": n,
+        "spawn_tick": 10_000,
+    }
+    return draw(np.random.default_rng(seed), n, **(values | changes))
+
+
+def test_fresh_runs_lie_in_the_space_and_can_be_stepped() -> None:
+    records = _draw(300)
+    assert len(records) == 300
+    bind(records, Grid.of(SPACE), {p: p - 1 for p in IDS})
+    for field in ("dead_band", "kelly_multiplier", "max_drawdown", "take_profit"):
+        low, high = getattr(SPACE, field)
+        assert (records[field] >= low).all()
+        assert (records[field] <= high).all()
+        assert records[field].std() > 0.2 * (high - low)
+    seconds = records["max_duration_ms"] / 1000.0
+    assert SPACE.max_duration_secs[0] <= seconds.min() < seconds.max() <= 36_000.0
+    assert set(records["interpretation"]) == {0, 1, 2, 3}
+    assert (records["tick"] == 10_000).all()
+    assert (records["spawn_tick"] == 10_000).all()
+    assert (records["layout"] == LAYOUT).all()
+    assert [LEVERAGE[p] for p in records["product_id"]] == records["max_leverage"].tolist()
+    for field in ("equity", "peak_equity", "start_balance"):
+        assert (records[field] == 1_000.0).all()
+    for field in ("run_id", "parent_id", "generation", "position", "trades", "fill_seq", "status"):
+        assert not records[field].any(), field
+
+
+def test_thresholds_are_quantiles_of_the_cells_own_recent_entropy() -> None:
+    for record in _draw(200):
+        cell = (int(record["order"]), int(record["delay"]), int(record["window"]))
+        low, high = np.nanquantile(RECENT[cell, int(record["product_id"])], SPACE.theta_quantile)
+        assert low <= record["theta"] <= high
+
+
+def test_same_generator_same_population() -> None:
+    assert _draw(50).tobytes() == _draw(50).tobytes()
+    assert _draw(50).tobytes() != _draw(50, seed=2).tobytes()
+
+
+def test_symbols_are_drawn_under_the_cap() -> None:
+    space = make_space(max_symbol_share=0.3)
+    counts = {1: 25, 2: 40}
+    records = _draw(60, space=space, symbol_counts=counts, desired=100)
+    total = {p: counts.get(p, 0) + int((records["product_id"] == p).sum()) for p in IDS}
+    assert max(total[p] for p in (1, 3, 4)) <= 30
+    assert total[2] == 40  # above its cap already: none added
+    assert len(records) == 60
+    assert len(_draw(500, space=space, desired=100)) == 4 * 30
+
+
+def test_cap_never_keeps_a_population_from_its_size() -> None:
+    assert symbol_cap(100, make_space(max_symbol_share=0.3), 4) == 30
+    assert symbol_cap(100, make_space(max_symbol_share=0.1), 4) == 25
+    assert symbol_cap(10, make_space(max_symbol_share=0.25), 3) == 4
+    assert symbol_cap(100, SPACE, 0) == 0
+    assert len(_draw(90, space=make_space(max_symbol_share=0.01), desired=90)) == 90
+
+
+def test_symbols_without_enough_entropy_get_no_runs() -> None:
+    short = {key: values[:20] for key, values in RECENT.items()}
+    assert len(_draw(10, recent_entropy=short)) == 0
+    assert len(_draw(10, recent_entropy={})) == 0
+    assert len(_draw(10, product_ids=[])) == 0
+    only = _recent([3])
+    records = _draw(10, recent_entropy=only, space=make_space(max_symbol_share=1.0))
+    assert set(records["product_id"]) == {3}
+
+
+def _parents(n: int = 400) -> Records:
+    parents = _draw(n)
+    parents["run_id"] = np.arange(1, n + 1)
+    parents["generation"] = 4
+    parents["equity"], parents["trades"], parents["realised"] = 1_100.0, 9, 100.0
+    parents["height"] = 2
+    return parents
+
+
+def _clone(parents: Records, seed: int = 5, **changes: Any) -> Records:
+    return clone(
+        np.random.default_rng(seed),
+        parents,
+        SPACE,
+        make_clone_rules(**changes),
+        RECENT,
+        LEVERAGE,
+        spawn_tick=20_000,
+    )
+
+
+PARAMETERS = (
+    "order",
+    "delay",
+    "window",
+    "lookback",
+    "interpretation",
+    "theta",
+    "dead_band",
+    "kelly_multiplier",
+    "max_duration_ms",
+    "max_drawdown",
+    "take_profit",
+)
+
+
+def test_clone_without_mutation_is_the_parent_with_an_empty_ledger() -> None:
+    parents = _parents()
+    children = _clone(
+        parents, mutation_scale=0.0, integer_step_probability=0.0, flip_probability=0.0
+    )
+    for name in PARAMETERS:
+        np.testing.assert_allclose(children[name], parents[name], rtol=0, atol=1e-12, err_msg=name)
+    assert (children["parent_id"] == parents["run_id"]).all()
+    assert (children["generation"] == 5).all()
+    assert (children["product_id"] == parents["product_id"]).all()
+    assert (children["equity"] == 1_000.0).all()
+    for name in ("run_id", "trades", "realised", "height", "position", "fill_seq"):
+        assert not children[name].any(), name
+
+
+def test_mutated_clones_stay_in_the_space_and_near_the_parent() -> None:
+    parents = _parents()
+    children = _clone(
+        parents, mutation_scale=0.05, integer_step_probability=0.3, flip_probability=0.2
+    )
+    bind(children, Grid.of(SPACE), {p: p - 1 for p in IDS})
+    for field in ("dead_band", "kelly_multiplier", "max_drawdown", "take_profit"):
+        low, high = getattr(SPACE, field)
+        step = children[field] - parents[field]
+        assert (children[field] >= low).all()
+        assert (children[field] <= high).all()
+        assert 0.03 < step.std() / (high - low) < 0.06, field
+    for field in ("order", "delay", "window", "lookback"):
+        moved = (children[field] != parents[field]).mean()
+        assert 0.2 < moved < 0.4, field
+    flipped = children["interpretation"] != parents["interpretation"]
+    assert 0.1 < flipped.mean() < 0.3
+    for child, parent in zip(children[flipped], parents[flipped], strict=True):
+        assert Interpretation(parent["interpretation"]).flipped == child["interpretation"]
+
+
+def test_threshold_moves_to_a_new_cell_as_a_quantile() -> None:
+    parents = _parents()
+    children = _clone(parents, mutation_scale=0.0, integer_step_probability=1.0)
+    for child, parent in zip(children, parents, strict=True):
+        ranks = []
+        for record in (child, parent):
+            cell = (int(record["order"]), int(record["delay"]), int(record["window"]))
+            values = RECENT[cell, int(record["product_id"])]
+            ranks.append(np.mean(values[np.isfinite(values)] < record["theta"]))
+        assert ranks[0] == pytest.approx(ranks[1], abs=0.02)
+
+
+def test_clone_keeps_cell_and_threshold_where_nothing_recent_is_known() -> None:
+    parents = _parents(20)
+    rules = make_clone_rules(mutation_scale=0.2, integer_step_probability=1.0)
+    children = clone(
+        np.random.default_rng(1), parents, SPACE, rules, {}, LEVERAGE, spawn_tick=20_000
+    )
+    for name in ("order", "delay", "window", "theta"):
+        assert (children[name] == parents[name]).all()
+
+
+def test_parent_off_the_grid_has_children_on_it() -> None:
+    parent = plain_run(order=6, delay=3, window=33, lookback=7, theta=0.5)
+    child = _clone(parent, mutation_scale=0.0, integer_step_probability=0.0)
+    bind(child, Grid.of(SPACE), {1: 0})
+    assert (child["order"][0], child["delay"][0], child["window"][0]) == (4, 2, 40)
+
+
+def _family(growths: list[float], trades: int = 1_000_000, hours: float = 2.0) -> Records:
+    parts = [
+        plain_run(run_id=i + 1, equity=1_000.0 * math.exp(g), trades=trades, product_id=1 + i % 2)
+        for i, g in enumerate(growths)
+    ]
+    return join(parts)
+
+
+def test_parents_are_weighted_by_their_positive_growth_per_hour() -> None:
+    records = _family([0.1, 0.3, -0.2, 0.0])
+    rules = make_clone_rules(shrinkage=0.0)
+    weights = parent_weights(records, 2 * HOUR, rules)
+    assert weights.tolist() == pytest.approx([0.25, 0.75, 0.0, 0.0])
+    records["spawn_tick"][1] = -4 * HOUR  # three times as old
+    assert parent_weights(records, 2 * HOUR, rules).tolist() == pytest.approx([0.5, 0.5, 0, 0])
+
+
+def test_growth_on_few_trades_is_shrunk_towards_the_cohort() -> None:
+    records = _family([0.1, 0.3], trades=5)
+    weights = parent_weights(records, HOUR, make_clone_rules(shrinkage=5.0))
+    assert weights.tolist() == pytest.approx([0.15 / 0.4, 0.25 / 0.4])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("status", Status.COMPLETED),
+        ("spawn_tick", 2 * HOUR - 1_000),
+        ("spawn_tick", 3 * HOUR),
+        ("trades", 2),
+        ("exit_at_tick", 5),
+    ],
+)
+def test_unfit_parents_have_no_weight(field: str, value: int) -> None:
+    records = _family([0.3, 0.3])
+    records[field][0] = value
+    weights = parent_weights(records, 2 * HOUR, make_clone_rules(min_parent_age_secs=600.0))
+    assert weights.tolist() == [0.0, 1.0]
+
+
+def test_losing_cohort_has_no_parents() -> None:
+    assert not parent_weights(_family([-0.1, -0.3]), HOUR, make_clone_rules()).any()
+    assert parent_weights(new_records(0), HOUR, make_clone_rules()).shape == (0,)
+
+
+def test_parents_of_a_full_symbol_are_not_chosen() -> None:
+    records = _family([0.3, 0.1, 0.3, 0.1])  # products 1, 2, 1, 2
+    weights = parent_weights(records, HOUR, make_clone_rules(shrinkage=0.0))
+    chosen = choose_parents(np.random.default_rng(3), records, weights, 50, {1: 3, 2: 4})
+    assert len(chosen) == 7
+    assert (records["product_id"][chosen] == 1).sum() == 3
+    assert len(choose_parents(np.random.default_rng(3), records, weights * 0.0, 5, {1: 9})) == 0
+
+
+def test_vacancies_are_split_by_the_clonal_fraction() -> None:
+    rng = np.random.default_rng(1)
+    plan = plan_vacancies(rng, 10_000, 0, make_clone_rules(clonal_fraction=0.3))
+    assert plan.clones + plan.fresh == 10_000
+    assert 2_800 < plan.clones < 3_200
+    assert plan_vacancies(rng, 5, 9, make_clone_rules()) == Vacancies(0, 0, 4)
+    assert plan_vacancies(rng, 5, 5, make_clone_rules()) == Vacancies(0, 0, 0)
+    with pytest.raises(ValueError, match="allowed is 0 or more"):
+        plan_vacancies(rng, -1, 0, make_clone_rules())
+
+
+def test_filling_reaches_the_desired_count_with_clones_and_fresh_runs() -> None:
+    active = _parents(40)
+    space = make_space(max_symbol_share=0.3)
+    born = fill_vacancies(
+        np.random.default_rng(8),
+        active,
+        space,
+        make_clone_rules(clonal_fraction=0.7, min_parent_age_secs=0.0),
+        IDS,
+        RECENT,
+        LEVERAGE,
+        desired=100,
+        now_ms=HOUR,
+    )
+    assert len(born) == 60
+    assert (born["spawn_tick"] == HOUR).all()
+    clones = born["parent_id"] > 0
+    assert 25 < clones.sum() < 55
+    everyone = join([active, born])
+    assert max(population.count_symbols(everyone).values()) <= 30
+
+
+def test_without_parents_every_vacancy_is_fresh() -> None:
+    born = fill_vacancies(
+        np.random.default_rng(8),
+        new_records(0),
+        SPACE,
+        make_clone_rules(clonal_fraction=1.0),
+        IDS,
+        RECENT,
+        LEVERAGE,
+        desired=20,
+        now_ms=HOUR,
+    )
+    assert len(born) == 20
+    assert not born["parent_id"].any()
+
+
+def test_shrinking_ends_the_least_growth_first_and_the_newest_of_equals() -> None:
+    records = _family([0.1, -0.2, 0.0, 0.0, -0.5])
+    records["status"][4] = Status.COMPLETED
+    records["spawn_tick"] = [0, 0, 0, 5, 0]
+    assert select_retirees(records, 3).tolist() == [1, 3, 2]
+    assert select_retirees(records, 0).tolist() == []
+    assert len(select_retirees(records, 99)) == 4
+
+
+def test_growth_of_a_ruined_run_is_finite() -> None:
+    records = plain_run(equity=-50.0)
+    assert log_growth(records).tolist() == [pytest.approx(math.log(1e-6))]
