@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from paper_exchange.app import create_app
+from paper_exchange.app import Options, create_app
 from paper_exchange.auth import ANY_NETWORK, NETWORKS
 from paper_exchange.canonical import MalformedActionError, address
 from paper_exchange.decimals import parse_decimal
@@ -28,6 +28,7 @@ from paper_exchange.replay import DataFileError, Recording, load_recording, spli
 from paper_exchange.settings import AGENT_LIFE_MS, add_agent, deposit
 from paper_exchange.state import SWITCH_CHOICES, Switches, Venue
 from paper_exchange.store import Store, StoreError
+from paper_exchange.transport import ResettableProtocol
 from paper_exchange.universe import Universe, UniverseError, default_universe, load_universe
 
 BAD_INPUT, FATAL = 2, 1
@@ -66,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--network", choices=NETWORKS, default=ANY_NETWORK, help="signing network")
     p.add_argument("--admin-token", metavar="T", help="enables /admin for bearers of this token")
     p.add_argument(
+        "--no-rate-limit",
+        dest="rate_limits",
+        action="store_false",
+        help="no IP weight, address budget or connection limits",
+    )
+    p.add_argument(
         "--switch",
         action="append",
         default=[],
@@ -98,7 +105,9 @@ def build(arguments: argparse.Namespace) -> tuple[Exchange, Store]:
         universe.markets, arguments.seed, clock.wall_ms(), recordings, arguments.speed, saved
     )
     venue = Venue(universe, arguments.seed, _switches(arguments.switch))
-    exchange = Exchange(venue, feed, store, clock, arguments.network)
+    exchange = Exchange(
+        venue, feed, store, clock, arguments.network, address_limits=arguments.rate_limits
+    )
     if arguments.accounts:
         _open_accounts(exchange, Path(arguments.accounts))
     return exchange, store
@@ -193,7 +202,8 @@ class Server(uvicorn.Server):
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol is named because asyncio sets TCP_NODELAY only on sockets that say TCP.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -227,13 +237,15 @@ def main(argv: list[str] | None = None) -> int:
     except (InputError, DataFileError, UniverseError, StoreError) as error:
         sys.stderr.write(f"paper_exchange: {error}\n")
         return BAD_INPUT
-    app = create_app(exchange)
+    options = Options(arguments.admin_token, arguments.rate_limits, arguments.seed)
+    app = create_app(exchange, options)
     config = uvicorn.Config(
         app,
         log_level="warning",
         log_config=None,
         access_log=False,
         lifespan="on",
+        http=ResettableProtocol,
         ws_ping_interval=None,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=2,

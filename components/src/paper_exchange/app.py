@@ -5,71 +5,56 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
 
-import orjson
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from paper_exchange.canonical import MalformedActionError
+from paper_exchange.admin_routes import admin_routes
 from paper_exchange.exchange import Exchange
+from paper_exchange.faults import FaultBox
+from paper_exchange.gate import Gate, json_response
 from paper_exchange.hub import Hub
-from paper_exchange.info import answer
-from paper_exchange.info_market import InfoError
+from paper_exchange.limits import WeightBudget
 from paper_exchange.prices import STEP_MS
 from paper_exchange.websocket import serve
-
-UNPROCESSABLE = "Failed to deserialize the JSON body into the target type"
 
 log = structlog.get_logger("paper_exchange")
 
 
-class JsonResponse(Response):
-    """JSON by orjson."""
+@dataclass(frozen=True)
+class Options:
+    """What the edge needs beyond the exchange itself."""
 
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
-
-
-def unprocessable() -> Response:
-    """The venue's answer to a body that does not deserialise."""
-    return PlainTextResponse(UNPROCESSABLE, status_code=422)
+    admin_token: str | None = None
+    rate_limits: bool = True
+    seed: int = 1
 
 
-def create_app(exchange: Exchange) -> Starlette:
+def create_app(exchange: Exchange, options: Options) -> Starlette:
     """The application; ``app.state.on_fatal`` is called if the price loop dies."""
-    hub = Hub(exchange)
-
-    async def info(request: Request) -> Response:
-        try:
-            return JsonResponse(answer(exchange, orjson.loads(await request.body())))
-        except (InfoError, orjson.JSONDecodeError):
-            return unprocessable()
-
-    async def act(request: Request) -> Response:
-        try:
-            return JsonResponse(exchange.submit(orjson.loads(await request.body())))
-        except (MalformedActionError, orjson.JSONDecodeError):
-            return unprocessable()
+    faults = FaultBox(options.seed)
+    hub = Hub(exchange, faults)
+    gate = Gate(exchange, faults, WeightBudget() if options.rate_limits else None)
 
     async def health(_request: Request) -> Response:
-        return JsonResponse({"status": "ok", "time": exchange.clock.now_ms()})
+        return json_response({"status": "ok", "time": exchange.clock.now_ms()})
 
     async def websocket(socket: WebSocket) -> None:
-        await serve(hub, socket)
+        await serve(hub, socket, options.rate_limits)
 
     routes: list[BaseRoute] = [
-        Route("/info", info, methods=["POST"]),
-        Route("/exchange", act, methods=["POST"]),
+        Route("/info", gate.handle, methods=["POST"]),
+        Route("/exchange", gate.handle, methods=["POST"]),
         Route("/health", health, methods=["GET"]),
         WebSocketRoute("/ws", websocket),
     ]
+    if options.admin_token is not None:
+        routes += admin_routes(exchange, hub, faults, options.admin_token)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ from paper_exchange.canonical import (
     unsigned,
 )
 from paper_exchange.ledger import Account
+from paper_exchange.limits import EXPIRED_COST
 from paper_exchange.nonces import NonceError, NonceSet
 from paper_exchange.placement import ActionError
 from paper_exchange.signatures import (
@@ -111,6 +112,8 @@ def authorise(venue: Venue, request: Request, network: str, now_ms: int) -> Acco
     if request.vault_address is not None:
         raise ActionError("Vault and sub-account trading is not supported by the paper exchange.")
     if request.expires_after_ms is not None and now_ms > request.expires_after_ms:
+        account.requests_used += EXPIRED_COST
+        venue.touch(account)
         raise ActionError(EXPIRED)
     nonces = venue.nonces.setdefault(signer, NonceSet())
     try:

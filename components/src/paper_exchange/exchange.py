@@ -11,8 +11,11 @@ import structlog
 
 from paper_exchange.auth import ANY_NETWORK, authorise, parse_request
 from paper_exchange.candles import Candle
+from paper_exchange.canonical import L1Action, UserSigned
 from paper_exchange.engine import execute, step
 from paper_exchange.feed import Feed
+from paper_exchange.ledger import Account
+from paper_exchange.limits import address_problem
 from paper_exchange.market import Market
 from paper_exchange.placement import ActionError
 from paper_exchange.state import Changes, Venue
@@ -51,13 +54,21 @@ class Exchange:
     """Runs actions and price steps; commits every change before anyone hears of it."""
 
     def __init__(
-        self, venue: Venue, feed: Feed, store: Store, clock: Clock, network: str = ANY_NETWORK
+        self,
+        venue: Venue,
+        feed: Feed,
+        store: Store,
+        clock: Clock,
+        network: str = ANY_NETWORK,
+        *,
+        address_limits: bool = True,
     ) -> None:
         self.venue = venue
         self.feed = feed
         self.store = store
         self.clock = clock
         self.network = network
+        self.address_limits = address_limits
         self.subscribers = Subscribers()
         self._saved_ms = 0
         self._pruned_ms = feed.time_ms
@@ -84,12 +95,26 @@ class Exchange:
         now_ms = self.clock.now_ms()
         try:
             account = authorise(self.venue, request, self.network, now_ms)
+            self._count(account, request.action, now_ms)
             response = execute(self.venue, account, request.action, now_ms)
             reply: Reply = {"status": "ok", "response": response}
         except ActionError as error:
             reply = {"status": "err", "response": str(error)}
         self.commit()
         return reply
+
+    def _count(self, account: Account, action: L1Action | UserSigned, now_ms: int) -> None:
+        """Charge an action to its address.
+
+        Raises:
+            ActionError: the address has used up its requests.
+        """
+        if not self.address_limits:
+            return
+        self.venue.touch(account)
+        problem = address_problem(account, action, now_ms)
+        if problem is not None:
+            raise ActionError(problem)
 
     def commit(self) -> None:
         """Write what changed, then tell the subscribers."""

@@ -10,10 +10,13 @@ import orjson
 import structlog
 
 from paper_exchange.exchange import Exchange
+from paper_exchange.faults import FaultBox
 from paper_exchange.state import Changes
 from paper_exchange.topics import TOPICS, channel_of, funding_payload
+from paper_exchange.transport import forget, reset
 
 QUEUE_LENGTH = 4_000
+WS_PATH = "/ws"
 
 log = structlog.get_logger("paper_exchange")
 
@@ -33,7 +36,8 @@ def key_of(sub: dict[str, Any]) -> Key:
 class Outbox:
     """Frames waiting for one connection; a reader that falls far behind is cut off."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: Any = None) -> None:
+        self.client = client
         self.frames: asyncio.Queue[str | None] = asyncio.Queue(QUEUE_LENGTH)
         self.subscriptions: dict[Key, dict[str, Any]] = {}
         self.closed = False
@@ -58,8 +62,10 @@ class Outbox:
 class Hub:
     """All connections and what each listens to."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, faults: FaultBox) -> None:
         self.exchange = exchange
+        self.faults = faults
+        self._held: dict[Outbox, str] = {}
         self.connections: set[Outbox] = set()
         self._listeners: dict[Key, set[Outbox]] = {}
         self._subs: dict[Key, dict[str, Any]] = {}
@@ -98,6 +104,8 @@ class Hub:
     def leave(self, outbox: Outbox) -> None:
         """Forget a connection that ended."""
         self.connections.discard(outbox)
+        self._held.pop(outbox, None)
+        forget(outbox.client)
         for key in outbox.subscriptions:
             self._forget(key, outbox)
         outbox.subscriptions.clear()
@@ -111,7 +119,30 @@ class Hub:
 
     def _send(self, key: Key, frame: str) -> None:
         for outbox in self._listeners.get(key, ()):
+            if self.faults.faults:
+                self._send_faulty(outbox, key[0], frame)
+            else:
+                outbox.send(frame)
+
+    def _send_faulty(self, outbox: Outbox, kind: str, frame: str) -> None:
+        """Send an event through the WebSocket faults in force."""
+        if self.faults.standing("ws_silence") is not None:
+            return
+        held = self._held.pop(outbox, None)
+        if held is None and self.faults.draw("ws_reorder", WS_PATH, kind) is not None:
+            self._held[outbox] = frame
+            return
+        outbox.send(frame)
+        if self.faults.draw("ws_duplicate", WS_PATH, kind) is not None:
             outbox.send(frame)
+        if held is not None:
+            outbox.send(held)
+
+    def cut_all(self) -> None:
+        """Reset every connection."""
+        for outbox in list(self.connections):
+            outbox.closed = True
+            reset(outbox.client)
 
     def _publish(self, kind: str, user: str, data: Any) -> None:
         key = (kind, user)
