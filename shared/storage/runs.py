@@ -83,11 +83,9 @@ def complete(conn: Connection, records: Records) -> None:
 
 def count(conn: Connection) -> PopulationCount:
     """How many runs are active, and how many of them were not asked to exit."""
-    statement = select(func.count(), func.count().filter(t.c.exit_tick.is_(None))).where(
-        t.c.status == "active"
-    )
-    active, staying = conn.execute(statement).one()
-    return PopulationCount(int(active), int(staying))
+    statement = select(func.count(), func.count(t.c.exit_tick)).where(t.c.status == "active")
+    active, asked = conn.execute(statement).one()
+    return PopulationCount(int(active), int(active) - int(asked))
 
 
 def occupancy(conn: Connection, shard_ids: Collection[int] | None = None) -> dict[int, int]:
