@@ -201,16 +201,20 @@ class MariaDbServerConfig:
         """Write the configuration file and, the first time, the system tables of an empty data
         folder.
         """
-        self.data_dir.mkdir(parents=True, exist_ok=True)
         write_private(self.config_path, self.render())
-        if (self.data_dir / "mysql").is_dir():
+        if self.data_dir.exists():
             return
+        # Made beside its place and moved there as a whole: half of it is never taken for all.
+        draft = self.data_dir.with_name(self.data_dir.name + ".new")
+        if draft.exists():
+            shutil.rmtree(draft)
+        draft.mkdir(parents=True, mode=0o700)
         user = getpass.getuser()
         _run(
             [
                 str(find_program("mariadb-install-db", "mysql_install_db")),
                 "--no-defaults",
-                f"--datadir={self.data_dir}",
+                f"--datadir={draft}",
                 f"--user={user}",
                 "--skip-test-db",
                 "--auth-root-authentication-method=socket",
@@ -218,6 +222,7 @@ class MariaDbServerConfig:
             ],
             what="prepare MariaDB's data folder",
         )
+        draft.replace(self.data_dir)
 
     def execute_sql(self, sql: str, variables: Mapping[str, str] | None = None) -> None:
         """Run a script as the administrator; `variables` become session variables (`@name`), quoted

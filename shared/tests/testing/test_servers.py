@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
@@ -101,7 +103,7 @@ def test_durable_redis_keeps_its_data_over_a_crash(tmp_path: Path) -> None:
 
 def test_redis_refuses_a_client_without_password(redis_server: RedisServer) -> None:
     with pytest.raises(redis.AuthenticationError):
-        redis.Redis(port=redis_server.port).ping()
+        redis.Redis(port=redis_server.port, retry=Retry(NoBackoff(), 0)).ping()
 
 
 def test_mariadb_stops_with_its_block_and_keeps_its_data(tmp_path: Path) -> None:

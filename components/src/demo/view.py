@@ -1,0 +1,393 @@
+"""What a person sees: a live screen on a terminal, one plain line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.layout import Layout
+from rich.live import Live
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from demo.readings import OrderReading, PositionReading, PriceReading
+from demo.session import State
+from demo.supervisor import FATAL, RUNNING, ProcessInfo
+
+PLAIN_EVERY_SECS = 10.0
+SPARK_POINTS = 24
+WIDE_COLUMNS = 110
+_BARS = "▁▂▃▄▅▆▇█"
+_OLD_PRICE_SECS = 3.0
+_GAIN, _LOSS, _QUIET, _ALERT, _NAME = "green", "red", "bright_black", "yellow", "bold"
+_STATE_STYLES = {
+    "FILLED": _GAIN,
+    "PARTIAL": _ALERT,
+    "UNKNOWN": f"bold {_LOSS}",
+    "REJECTED": _LOSS,
+    "NOT_PLACED": _LOSS,
+    "SENT": _ALERT,
+    "PENDING": _ALERT,
+    "RESTING": "cyan",
+}
+
+
+class View(Protocol):
+    """Shows states as they come."""
+
+    def show(self, state: State) -> None:
+        """Show one state."""
+
+
+class PlainView:
+    """One line at each change of stage and every ten seconds."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._shown = 0.0
+
+    def show(self, state: State) -> None:
+        """Print a line if it is time for one."""
+        now = time.monotonic()
+        if state.stage == self._stage and now - self._shown < PLAIN_EVERY_SECS:
+            return
+        self._stage, self._shown = state.stage, now
+        sys.stdout.write(plain_line(state) + "\n")
+        sys.stdout.flush()
+
+
+class LiveView:
+    """The whole screen, redrawn with each state."""
+
+    def __init__(self, console: Console, live: Live) -> None:
+        self._console = console
+        self._live = live
+        self._screen = Screen()
+
+    def show(self, state: State) -> None:
+        """Draw a state."""
+        size = self._console.size
+        self._screen.note(state)
+        self._live.update(self._screen.render(state, size.width, size.height), refresh=True)
+
+
+@contextmanager
+def make_view() -> Iterator[View]:
+    """The view that fits stdout: a terminal that can be drawn on, or anything else."""
+    console = Console()
+    if not console.is_terminal or console.is_dumb_terminal or os.environ.get("TERM") == "dumb":
+        yield PlainView()
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        yield LiveView(console, live)
+
+
+def plain_line(state: State) -> str:
+    """A state in one line."""
+    snapshot = state.snapshot
+    counts = snapshot.counts
+    running = sum(1 for info in state.processes if info.state == RUNNING)
+    parts = [
+        f"demo: {state.stage}",
+        f"{running}/{len(state.processes)} processes",
+        f"{snapshot.ticks} ticks",
+        f"{snapshot.runs_active} runs",
+        f"{snapshot.iterations} iterations",
+        f"orders {counts.sent} sent {counts.filled} filled {counts.unknown} unknown",
+    ]
+    if snapshot.equity:
+        parts.append(f"equity {snapshot.equity[-1]:,.2f} USD")
+    if state.errors:
+        parts.append(f"{state.errors} errors")
+    return ", ".join([*parts, *snapshot.faults])
+
+
+class Screen:
+    """Turns states into pictures; keeps the recent prices for their sparklines."""
+
+    def __init__(self) -> None:
+        self._prices: dict[str, deque[float]] = {}
+
+    def note(self, state: State) -> None:
+        """Remember the prices of a state."""
+        for price in state.snapshot.prices:
+            kept = self._prices.setdefault(price.symbol, deque(maxlen=SPARK_POINTS))
+            kept.append(price.mid)
+
+    def render(self, state: State, width: int, height: int) -> RenderableType:
+        """The screen for a terminal of this size; one column where it is narrow."""
+        if width >= WIDE_COLUMNS:
+            return self._wide(state, height)
+        return Group(*self._narrow(state))
+
+    def _wide(self, state: State, height: int) -> RenderableType:
+        top_rows = max(len(state.plan.settings.reconciliation_engine.symbols), 4) + 4
+        process_rows = -(-len(state.processes) // 4) + 3
+        layout = Layout()
+        layout.split_column(
+            Layout(_header(state), size=3),
+            Layout(name="top", size=top_rows),
+            Layout(name="middle", size=max(height - 3 - top_rows - process_rows, 6)),
+            Layout(_processes_panel(state.processes, columns=4), size=process_rows),
+        )
+        layout["top"].split_row(
+            Layout(self._prices_panel(state), ratio=5),
+            Layout(_population_panel(state), ratio=4),
+            Layout(_equity_panel(state), ratio=4),
+        )
+        layout["middle"].split_row(
+            Layout(_positions_panel(state), ratio=1),
+            Layout(_orders_panel(state), ratio=1),
+        )
+        return layout
+
+    def _narrow(self, state: State) -> list[RenderableType]:
+        return [
+            _header(state),
+            self._prices_panel(state),
+            _positions_panel(state),
+            _orders_panel(state, limit=4),
+            _population_panel(state),
+            _processes_panel(state.processes, columns=3),
+        ]
+
+    def _prices_panel(self, state: State) -> Panel:
+        table = _table("", "mid", "", "age")
+        table.columns[1].justify = table.columns[3].justify = "right"
+        for price in state.snapshot.prices:
+            history = self._prices.get(price.symbol, ())
+            table.add_row(
+                Text(price.symbol, _NAME),
+                format_price(price.mid),
+                Text(sparkline(history), _trend_style(history)),
+                _age(price),
+            )
+        return _panel(table, "prices", empty="waiting for the first price")
+
+
+def _header(state: State) -> Panel:
+    snapshot = state.snapshot
+    uptime = max(snapshot.at_ms - state.started_ms, 0) // 1000
+    style = _GAIN if state.stage == "running" else _ALERT
+    line = Text.assemble(
+        (" 3T ", "bold reverse"),
+        "  ",
+        (state.plan.settings.mode, "bold cyan"),
+        "  ",
+        (f"● {state.stage}", style),
+        (f"  up {clock(uptime)}", ""),
+    )
+    right = Text.assemble(
+        *_fact("ticks", f"{snapshot.ticks:,}"),
+        *_fact("lag", _lag(state)),
+        *_fact("iterations", f"{snapshot.iterations:,}"),
+        *_fact("runs", f"{snapshot.runs_active:,}"),
+        *_fact("errors", str(state.errors), _LOSS if state.errors else ""),
+    )
+    grid = Table.grid(expand=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    fault = Text(snapshot.faults[0], _LOSS) if snapshot.faults else right
+    grid.add_row(line, fault)
+    return Panel(grid, border_style=_QUIET, padding=(0, 1))
+
+
+def _fact(name: str, value: str, style: str = "") -> tuple[tuple[str, str], ...]:
+    return ((f"  {name} ", _QUIET), (value, style or _NAME))
+
+
+def _lag(state: State) -> str:
+    """How far the slowest shard's last commit lies behind now."""
+    committed = state.snapshot.committed_tick_ms
+    if committed is None or not state.snapshot.runs_active:
+        return "–"
+    return f"{max(state.snapshot.at_ms - committed, 0) / 1000:.1f} s"
+
+
+def _population_panel(state: State) -> Panel:
+    rows = state.snapshot.population
+    table = _table("reads entropy as", "runs", "", "mean PnL")
+    table.columns[1].justify = table.columns[3].justify = "right"
+    largest = max((row.active for row in rows), default=1)
+    for row in rows:
+        table.add_row(
+            Text(row.interpretation, _NAME),
+            f"{row.active:,}",
+            Text("█" * max(round(10 * row.active / largest), 1), "cyan"),
+            _signed(row.mean_pnl_usd, 2),
+        )
+    return _panel(table, "population", empty="no run is alive yet")
+
+
+def _equity_panel(state: State) -> Panel:
+    equity, queues = state.snapshot.equity, state.snapshot.queues
+    if equity:
+        change = _signed(equity[-1] - equity[0], 2)
+        figure = Text.assemble((f"{equity[-1]:,.2f}", "bold"), " USD  ", change)
+    else:
+        figure = Text("waiting for the first balance", _QUIET)
+    points = _thin(equity, 34)
+    waiting = Text.assemble(
+        *(part for name, size in queues.items() for part in _fact(name, f"{size:,}"))
+    )
+    counts = state.snapshot.counts
+    orders = Text.assemble(
+        *_fact("orders sent", str(counts.sent)),
+        *_fact("filled", str(counts.filled), _GAIN if counts.filled else ""),
+        *_fact("unknown", str(counts.unknown), _LOSS if counts.unknown else ""),
+    )
+    body = Group(
+        Padding(figure, (0, 0, 0, 2)),
+        Padding(Text(sparkline(points), _trend_style(points)), (0, 0, 0, 2)),
+        Text(""),
+        orders,
+        waiting,
+    )
+    return Panel(body, title="account", title_align="left", border_style=_QUIET)
+
+
+def _positions_panel(state: State) -> Panel:
+    table = _table("", "desired", "actual", "gap", "quorum", "last look")
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    table.columns[5].no_wrap = False
+    threshold = state.plan.settings.reconciliation_engine.minimum_trade_threshold
+    for position in state.snapshot.positions:
+        table.add_row(
+            Text(position.symbol, _NAME),
+            _usd(position.desired_usd),
+            _usd(position.actual_usd),
+            _gap(position.gap_usd, threshold),
+            _quorum(position),
+            _look(position, state.snapshot.at_ms),
+        )
+    return _panel(table, "positions in USD", empty="no look at the account yet")
+
+
+def _orders_panel(state: State, limit: int | None = None) -> Panel:
+    table = _table("time", "", "order", "state", "at")
+    table.columns[4].justify = "right"
+    for order in state.snapshot.orders[:limit]:
+        table.add_row(
+            Text(datetime.fromtimestamp(order.created_ms / 1000, UTC).strftime("%H:%M:%S"), _QUIET),
+            Text(order.symbol, _NAME),
+            Text(f"{order.side} {order.size.normalize():f}", _side_style(order)),
+            Text(order.state.lower(), _STATE_STYLES.get(order.state, _QUIET)),
+            "" if order.avg_price is None else format_price(float(order.avg_price)),
+        )
+    return _panel(table, "intents", empty="no order yet")
+
+
+def _processes_panel(processes: Sequence[ProcessInfo], columns: int) -> Panel:
+    grid = Table.grid(expand=True, padding=(0, 1))
+    for _ in range(columns):
+        grid.add_column(ratio=1, no_wrap=True)
+    cells = [_process(info) for info in processes]
+    rows = -(-len(cells) // columns) if cells else 0
+    for row in range(rows):
+        grid.add_row(*cells[row::rows])
+    footer = Text("Ctrl-C stops every process; logs are in .local/demo/logs", _QUIET)
+    return Panel(Group(grid, footer), title="processes", title_align="left", border_style=_QUIET)
+
+
+def _process(info: ProcessInfo) -> Text:
+    if info.state == RUNNING:
+        return Text.assemble(("● ", _GAIN), info.name, (f" {clock(info.uptime_secs)}", _QUIET))
+    style = _LOSS if info.state == FATAL else _ALERT
+    return Text.assemble(("● ", style), info.name, (f" {info.state.lower()}", style))
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, expand=True, padding=(0, 1), header_style=_QUIET)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _panel(table: Table, title: str, empty: str) -> Panel:
+    body: RenderableType = table if table.row_count else Text(f" {empty}", _QUIET)
+    return Panel(body, title=title, title_align="left", border_style=_QUIET)
+
+
+def _age(price: PriceReading) -> Text:
+    return Text(f"{price.age_secs:.1f} s", _ALERT if price.age_secs > _OLD_PRICE_SECS else _QUIET)
+
+
+def _usd(value: float | None) -> Text:
+    return Text("unknown", _ALERT) if value is None else _signed(value, 0)
+
+
+def _gap(value: float | None, threshold: float) -> Text:
+    if value is None:
+        return Text("–", _QUIET)
+    return Text(f"{value:,.0f}", _QUIET if value < threshold else _ALERT)
+
+
+def _quorum(position: PositionReading) -> Text:
+    if position.quorum_known:
+        return Text(position.quorum, _GAIN)
+    return Text("unknown", _ALERT)
+
+
+def _look(position: PositionReading, now_ms: int) -> Text:
+    age = f"{max(now_ms - position.at_ms, 0) // 1000} s"
+    why = position.reason if position.quorum_known else position.quorum
+    return Text.assemble((position.decision, _NAME), f" {why}", (f"  {age} ago", _QUIET))
+
+
+def _side_style(order: OrderReading) -> str:
+    return _GAIN if order.side == "buy" else _LOSS
+
+
+def _signed(value: float, decimals: int) -> Text:
+    rounded = round(value, decimals)
+    text = f"{rounded:+,.{decimals}f}" if rounded else f"{0:.{decimals}f}"
+    return Text(text, _GAIN if rounded > 0 else _LOSS if rounded < 0 else _QUIET)
+
+
+def _trend_style(values: Sequence[float] | deque[float]) -> str:
+    if len(values) < 2 or values[-1] == values[0]:
+        return _QUIET
+    return _GAIN if values[-1] > values[0] else _LOSS
+
+
+def _thin(values: Sequence[float], points: int) -> list[float]:
+    """At most ``points`` of the values, evenly spread, the last among them."""
+    if len(values) <= points:
+        return list(values)
+    step = (len(values) - 1) / (points - 1)
+    return [values[round(index * step)] for index in range(points)]
+
+
+def sparkline(values: Iterable[float]) -> str:
+    """One bar per value, from the lowest to the highest of them."""
+    numbers = list(values)
+    if not numbers:
+        return ""
+    low, high = min(numbers), max(numbers)
+    if high == low:
+        return _BARS[3] * len(numbers)
+    return "".join(_BARS[round((n - low) / (high - low) * (len(_BARS) - 1))] for n in numbers)
+
+
+def format_price(price: float) -> str:
+    """Five significant figures at least, whole dollars never cut."""
+    if price >= 10_000:
+        return f"{price:,.1f}"
+    return f"{price:,.5g}" if price < 1 else f"{price:,.{4 - len(str(int(price))) + 1}f}"
+
+
+def clock(secs: int) -> str:
+    """Minutes and seconds, with hours once there are any."""
+    minutes, rest = divmod(secs, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
