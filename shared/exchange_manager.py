@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from threading import RLock
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+import ccxt
 import redis
 import structlog
 
@@ -90,6 +92,7 @@ class ExchangeManager:
         breaker: Breaker | None = None,
         monitor: NetworkMonitor | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         venue = settings.venue
         hyperliquid = settings.exchanges.hyperliquid
@@ -101,6 +104,7 @@ class ExchangeManager:
             per_minute,
             RedisBucket(client, address, per_minute) if client is not None else None,
             sleep=sleep,
+            monotonic=monotonic,
         )
         self.monitor = monitor or NetworkMonitor()
         self._breaker = breaker or ConsecutiveFailureBreaker()
@@ -204,7 +208,8 @@ class ExchangeManager:
             return self._markets
 
     def _load_markets(self) -> Mapping[str, Mapping[str, Any]]:
-        self._ccxt.set_markets(self._cache.get_or_load(self._ccxt.fetch_markets))
+        listed = self._cache.get_or_load(partial(_through_ccxt, self._ccxt.fetch_markets))
+        _through_ccxt(self._ccxt.set_markets, listed)
         self._markets_read = time.monotonic()
         return {market["info"]["name"]: market for market in self._ccxt.markets.values()}
 
@@ -248,8 +253,13 @@ class ExchangeManager:
 
         The newest bar may still be forming.
         """
-        rows = self._ccxt.fetch_ohlcv(
-            self._ccxt_symbol(symbol), timeframe, since_ms, None, {"until": until_ms}
+        rows = _through_ccxt(
+            self._ccxt.fetch_ohlcv,
+            self._ccxt_symbol(symbol),
+            timeframe,
+            since_ms,
+            None,
+            {"until": until_ms},
         )
         return tuple(_candle(row, f"{symbol} {timeframe}") for row in rows)
 
@@ -257,7 +267,7 @@ class ExchangeManager:
 
     def account(self, dex: str = "") -> AccountSnapshot:
         """Positions and margin of the wallet on one dex, complete or an error (weight 2)."""
-        balance = self._ccxt.fetch_balance({"dex": dex})
+        balance = _through_ccxt(self._ccxt.fetch_balance, {"dex": dex})
         return parse_account(balance["info"], dex)
 
     def whole_account(self) -> AccountSnapshot:
@@ -277,6 +287,19 @@ class ExchangeManager:
         if end_ms is not None:
             params["endTime"] = end_ms
         return parse_fills(self.transport.read("userFillsByTime", params))
+
+
+def _through_ccxt(call: Callable[..., Any], *arguments: object) -> Any:
+    """Call ccxt; its own errors, and its stumbling over a malformed reply, become ours."""
+    try:
+        return call(*arguments)
+    except VenueError:
+        raise
+    except ccxt.BaseError as error:
+        raise VenueRejected(f"ccxt: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        name = getattr(call, "__name__", "ccxt")
+        raise DecodeError(name, f"malformed reply ({type(error).__name__}: {error})") from error
 
 
 def _candle(row: list[Any], where: str) -> Candle:
