@@ -7,7 +7,7 @@ nothing: what was known before stays, grows old, and is then stale to its reader
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import redis
 import structlog
@@ -15,10 +15,9 @@ from sqlalchemy import Engine
 
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.exchange.payloads import AccountSnapshot
-from shared.exchange.precision import plain
 from shared.ports import Clock
 from shared.reconciliation.consensus import LOCAL_VOTER
-from shared.storage import redis_keys
+from shared.storage.balance_stream import publish_balance
 from shared.storage.balances import Balance, BalanceStore
 from shared.storage.positions import PositionStore
 
@@ -48,7 +47,7 @@ def update_balance(
     if not retry_deadlocks(lambda: _store(engine, account, balance, venue.dexes)):
         log.info("balance_not_newer", venue_ms=balance.venue_ms)
         return None
-    publish(client, balance)
+    publish_balance(client, balance)
     return balance
 
 
@@ -61,21 +60,3 @@ def _store(
             BalanceStore(uow.conn).add(balance)
             uow.commit()
     return newer
-
-
-def publish(client: redis.Redis, balance: Balance) -> None:
-    """Append the reading to ``balance:updated``; amounts as decimal strings in USD."""
-    fields: dict[Any, Any] = {
-        "status": "Known",
-        "account_value": plain(balance.account_value),
-        "withdrawable": plain(balance.withdrawable),
-        "margin_used": plain(balance.margin_used),
-        "venue_ms": balance.venue_ms,
-        "as_of_ms": balance.read_ms,
-    }
-    client.xadd(
-        redis_keys.BALANCE_STREAM,
-        fields,
-        maxlen=redis_keys.BALANCE_STREAM_MAXLEN,
-        approximate=True,
-    )
