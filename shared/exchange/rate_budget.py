@@ -13,6 +13,7 @@ long each time it happens again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,9 @@ _QUIET_AFTER_MS = 60_000
 _KEY_TTL_MS = 300_000
 _LOCAL_SHARE = 0.1
 """Share of the budget that one process may use on its own while Redis is away."""
+
+_AWAY_SECS = 2.0
+"""For how long a Redis that did not answer is not asked again."""
 
 _WEIGHTS = {
     "l2Book": 2,
@@ -244,6 +248,7 @@ class RateBudget:
         self._local = LocalBucket(per_minute * (_LOCAL_SHARE if shared else 1.0), monotonic)
         self._sleep = sleep
         self._monotonic = monotonic
+        self._away_until = -math.inf
 
     def acquire(self, weight: int, priority: Priority, max_wait_secs: float, what: str) -> None:
         """Wait for ``weight`` of the budget, at most ``max_wait_secs``.
@@ -288,10 +293,12 @@ class RateBudget:
         return 0
 
     def _bucket_call(self, call: Callable[[Bucket], int]) -> int:
-        if self._shared is not None:
+        if self._shared is not None and self._monotonic() >= self._away_until:
             try:
                 return call(self._shared)
             except redis.RedisError as error:
+                # Trying takes long while Redis is away, and an exit must not wait for that.
+                self._away_until = self._monotonic() + _AWAY_SECS
                 log.warning("rate_budget_local", reason=str(error))
         return call(self._local)
 
