@@ -43,7 +43,7 @@ noisy_tasks = frozenset(
 )
 """Tasks that run so often that ``observability.sampling_rate`` of their traces is enough."""
 
-_QUIET_LIBRARIES = ("ccxt", "urllib3", "websockets", "celery.redirected", "httpx", "kombu")
+_QUIET_LIBRARIES = ("ccxt", "urllib3", "websockets", "mysql.connector", "httpx", "kombu")
 
 
 class NoisyTaskSampler(Sampler):
