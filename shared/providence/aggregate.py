@@ -108,10 +108,11 @@ def cohorts(row: np.void) -> tuple[CohortSums, CohortSums]:
 
 def to_json(sums: Sums, product_ids: Sequence[int]) -> dict[str, dict[str, int | float]]:
     """Sums by product id (as text), exact; symbols without any run are left out."""
+    names = SUMS_DTYPE.names or ()
     return {
-        str(product_id): {name: row[name].item() for name in SUMS_DTYPE.names or ()}
-        for product_id, row in zip(product_ids, sums, strict=True)
-        if row["active"] or row["current_runs"] or row["history_runs"]
+        str(product_id): dict(zip(names, row, strict=True))
+        for product_id, row in zip(product_ids, sums.tolist(), strict=True)
+        if any(row)
     }
 
 

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.providence import kernel
-from shared.providence.codes import Interpretation
-from shared.providence.entropy import MAX_ORDER, MIN_ORDER
-from shared.providence.kernel import FloatArray, IntArray
-from shared.providence.rules import Cell, ParameterSpace, Rules
+from shared.providence.binding import Binding, Grid, bind
+from shared.providence.kernel import FloatArray
+from shared.providence.rules import Rules
 from shared.providence.run_state import KERNEL_DTYPE, Records, require_records
+
+__all__ = ["FILL_DTYPE", "Binding", "Fills", "Grid", "TickMarket", "bind", "rule_numbers", "step"]
 
 FILL_DTYPE: Final = np.dtype(
     [
@@ -59,27 +60,6 @@ class TickMarket(NamedTuple):
     """[M, S] price ``lookbacks[m]`` samples ago, NaN if unknown."""
 
 
-class Grid(NamedTuple):
-    """The fixed row order of ``TickMarket.entropy`` and ``TickMarket.past``."""
-
-    cells: tuple[Cell, ...]
-    lookbacks: tuple[int, ...]
-
-    @classmethod
-    def of(cls, space: ParameterSpace) -> Grid:
-        """The grid that a parameter space spans."""
-        return cls(space.cells, tuple(space.lookbacks))
-
-
-class Binding(NamedTuple):
-    """Where each run finds its inputs: one int32 per run."""
-
-    cell: IntArray
-    lookback: IntArray
-    column: IntArray
-    """-1: the symbol has left; the run exits cleanly."""
-
-
 def rule_numbers(rules: Rules) -> kernel.RuleNumbers:
     """``rules`` with the exact number types the kernel is compiled for."""
     return kernel.RuleNumbers(
@@ -93,84 +73,6 @@ def rule_numbers(rules: Rules) -> kernel.RuleNumbers:
         int(rules.judge_after_trades),
         float(rules.live_pnl_threshold),
     )
-
-
-def _rows(keys: NDArray[np.int64], known: NDArray[np.int64]) -> IntArray:
-    """Position of each key in ``known``, -1 where absent."""
-    if known.size == 0:
-        return np.full(keys.size, -1, dtype=np.int32)
-    order = np.argsort(known, kind="stable")
-    place = np.minimum(np.searchsorted(known[order], keys), known.size - 1)
-    rows = order[place]
-    return np.where(known[rows] == keys, rows, -1).astype(np.int32)
-
-
-def _cell_keys(
-    order: NDArray[np.int64], delay: NDArray[np.int64], window: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    return (order << np.int64(48)) | (delay << np.int64(32)) | window
-
-
-_LIMITS: Final[tuple[tuple[str, float, float], ...]] = (
-    ("order", MIN_ORDER, MAX_ORDER),
-    ("interpretation", 0, max(Interpretation)),
-    ("theta", 0.0, 1.0),
-    ("dead_band", 0.0, 1.0),
-    ("kelly_multiplier", 1e-6, 100.0),
-    ("max_duration_ms", 1, float(1 << 62)),
-    ("max_drawdown", 1e-6, 1.0),
-    ("take_profit", 0.0, 1e6),
-    ("max_leverage", 1e-6, 1e4),
-    ("start_balance", 1e-6, 1e12),
-)
-
-
-def _refuse_first(records: Records, wrong: NDArray[np.bool_], text: str) -> None:
-    if wrong.any():
-        record = records[int(np.argmax(wrong))]
-        raise ValueError(f"run {record['run_id']}: {text.format(r=record)}")
-
-
-def bind(records: Records, grid: Grid, product_columns: dict[int, int]) -> Binding:
-    """Find each run's entropy row, look-back row and market column, and check its parameters.
-
-    ``product_columns`` maps product ids to columns of :class:`TickMarket`; runs of other products
-    get column -1 and exit at their last known price when they are next stepped.
-
-    Raises
-    ------
-    ValueError
-        Naming the first run whose parameters are out of range or not on the grid.
-    """
-    require_records(records)
-    for field, low, high in _LIMITS:
-        values = records[field]
-        _refuse_first(
-            records,
-            ~((values >= low) & (values <= high)),
-            f"{field} is {{r[{field}]}}; allowed is {low:g} to {high:g}",
-        )
-    cells = np.array(grid.cells, dtype=np.int64).reshape(-1, 3)
-    cell = _rows(
-        _cell_keys(
-            records["order"].astype(np.int64),
-            records["delay"].astype(np.int64),
-            records["window"].astype(np.int64),
-        ),
-        _cell_keys(cells[:, 0], cells[:, 1], cells[:, 2]),
-    )
-    column = _rows(
-        records["product_id"].astype(np.int64), np.array(list(product_columns), dtype=np.int64)
-    )
-    places = np.array([*product_columns.values(), -1], dtype=np.int32)
-    lookback = _rows(records["lookback"].astype(np.int64), np.array(grid.lookbacks, dtype=np.int64))
-    _refuse_first(
-        records,
-        cell < 0,
-        "cell (order {r[order]}, delay {r[delay]}, window {r[window]}) is not on the grid",
-    )
-    _refuse_first(records, lookback < 0, "lookback {r[lookback]} is not on the grid")
-    return Binding(cell, lookback, places[column])
 
 
 def _plain(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -54,7 +56,7 @@ def test_one_by_one_in_pieces_and_from_a_cold_start_are_the_same_bits() -> None:
     cuts = [0, 1, 7, 150, 300]
     assert whole == [
         _bytes(m)
-        for a, b in zip(cuts, cuts[1:], strict=False)
+        for a, b in pairwise(cuts)
         for m in pieces.push_many(type(samples)(*(part[a:b] for part in samples)))
     ]
     warm = warm_up_samples(GRID)

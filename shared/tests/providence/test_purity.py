@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-MODULES = "aggregate codes entropy epochs kernel ledger market population rules run_state signals"
+MODULES = (
+    "aggregate binding codes entropy epochs kernel ledger market population rules run_state signals"
+    " sizing step"
+)
 IMPORT_ALL = f"""
 import importlib, sys
-for name in "{MODULES} sizing step".split():
+for name in "{MODULES}".split():
     importlib.import_module("shared.providence." + name)
 """
 

@@ -1,0 +1,1 @@
+"""Performance figures of the design, each measured by one function (``make bench``)."""

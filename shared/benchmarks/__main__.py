@@ -1,0 +1,56 @@
+"""``python -m shared.benchmarks [--only FIGURE ...] [--list]``: one JSON line per figure.
+
+Exit code 0 when every goal of the figures that ran is met, 1 when one is missed, 2 on bad usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterable
+
+from shared.benchmarks.figure import Figure
+
+BENCHMARKS: dict[str, str] = {
+    "step_runs_per_s": "shared.benchmarks.bench_kernel:step_runs_per_s",
+    "step_shard_runs_per_s": "shared.benchmarks.bench_kernel:step_shard_runs_per_s",
+    "kernel_warm_call_s": "shared.benchmarks.bench_kernel:kernel_warm_call_s",
+    "kernel_cold_call_s": "shared.benchmarks.bench_kernel:kernel_cold_call_s",
+    "entropy_ns_per_window": "shared.benchmarks.bench_entropy:entropy_ns_per_window",
+    "entropy_grid_ms_per_tick": "shared.benchmarks.bench_entropy:entropy_grid_ms_per_tick",
+}
+"""Figure -> ``module:function``; the function takes nothing and returns a :class:`Figure`.
+
+A module is imported only when one of its figures runs, so that a missing server or library stops no
+other figure. A function may also return several figures.
+"""
+
+
+def run(name: str) -> list[Figure]:
+    """Measure one registered figure."""
+    module, function = BENCHMARKS[name].split(":")
+    result = getattr(importlib.import_module(module), function)()
+    return [result] if isinstance(result, Figure) else list(result)
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Command line entry; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m shared.benchmarks", description=__doc__)
+    parser.add_argument("--only", metavar="FIGURE", nargs="+", choices=sorted(BENCHMARKS))
+    parser.add_argument("--list", action="store_true", help="print the figures and end")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    names = options.only or list(BENCHMARKS)
+    if options.list:
+        print("\n".join(names))
+        return 0
+    missed = False
+    for name in names:
+        for figure in run(name):
+            print(figure.to_json(), flush=True)
+            missed |= figure.met is False
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
