@@ -33,12 +33,15 @@ class Execution:
     """Where a symbol's orders stand in the journal.
 
     ``open_intent`` is the id of the one that is not terminal; ``settled_ms`` the time of the
-    symbol's last fill or resolution, 0 if there was none.
+    symbol's last fill or resolution, 0 if there was none; ``unrecorded`` a finished intent that
+    has filled more than the recorded fills show. Its fills carry the venue's time of the change,
+    which the time of its resolution, by our clock, cannot stand for.
     """
 
     plan_epoch: int
     open_intent: str | None
     settled_ms: int
+    unrecorded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,9 @@ def decide(
         return unknown("the state of its orders", execution)
     if execution.value.open_intent is not None:
         why = f"intent {execution.value.open_intent} is still open"
+        return Verdict(symbol, Decision.WAIT, why)
+    if execution.value.unrecorded is not None:
+        why = f"the fills of {execution.value.unrecorded} are not all recorded yet"
         return Verdict(symbol, Decision.WAIT, why)
     if consensus.lagging:
         why = (

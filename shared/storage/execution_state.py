@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from shared.reconciliation.consensus import RecordedFill
 from shared.reconciliation.intents import Execution
 from shared.storage.tables import order_execution_log as log
 from shared.storage.tables import order_fills, plan_epochs
+
+RECENT_EPOCHS = 5
+"""So many finished intents of a symbol are looked at; earlier ones were when they were recent."""
+CLOCK_TOLERANCE_MS = 3_600_000
+"""A fill's venue time is at most this much before its intent's creation by our clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class ExecutionStateStore:
         open_intents = self._open_intents()
         epochs = self._epochs(wanted)
         filled = self._last_fills(wanted)
+        unrecorded = self._unrecorded(epochs)
         return ExecutionState(
             executions={
                 symbol: Execution(
@@ -46,11 +53,17 @@ class ExecutionStateStore:
                     settled_ms=max(
                         epochs[symbol][1] if symbol in epochs else 0, filled.get(symbol, 0)
                     ),
+                    unrecorded=unrecorded.get(symbol),
                 )
                 for symbol in wanted
             },
             fills=self._fills(wanted, fills_since_ms),
         )
+
+    def venue_reply(self, intent_id: str) -> Any:
+        """What the venue answered to an intent, as JSON; None if nothing is kept."""
+        query = select(log.c.venue_reply).where(log.c.intent_id == intent_id)
+        return self._conn.execute(query).scalar_one_or_none()
 
     def _open_intents(self) -> dict[str, str]:
         rows = self._conn.execute(
@@ -76,6 +89,30 @@ class ExecutionStateStore:
             .group_by(order_fills.c.coin)
         )
         return {coin: int(time_ms) for coin, time_ms in rows}
+
+    def _unrecorded(self, epochs: dict[str, tuple[int, int]]) -> dict[str, str]:
+        """Per symbol a recent intent whose recorded fills do not add up to what it filled."""
+        if not epochs:
+            return {}
+        recent = or_(
+            *(
+                and_(log.c.symbol == symbol, log.c.plan_epoch >= epoch - RECENT_EPOCHS)
+                for symbol, (epoch, _) in epochs.items()
+            )
+        )
+        recorded = (
+            select(func.coalesce(func.sum(order_fills.c.size), 0))
+            .where(
+                order_fills.c.coin == log.c.symbol,
+                order_fills.c.time_ms >= log.c.created_ms - CLOCK_TOLERANCE_MS,
+                order_fills.c.intent_id == log.c.intent_id,
+            )
+            .scalar_subquery()
+        )
+        rows = self._conn.execute(
+            select(log.c.symbol, log.c.intent_id).where(recent, log.c.filled_size > recorded)
+        )
+        return {row.symbol: row.intent_id for row in rows}
 
     def _fills(self, symbols: list[str], since_ms: int) -> dict[str, tuple[RecordedFill, ...]]:
         rows = self._conn.execute(

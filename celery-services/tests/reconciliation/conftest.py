@@ -7,6 +7,7 @@ open intents and fills are those of the platform.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from shared.database import UnitOfWork
 from shared.exchange.payloads import AccountSnapshot, Asset, Fill, PositionSnapshot
 from shared.exchange.precision import plain
 from shared.market_data.quotes import Quote
-from shared.orders.intents import OrderRequest, derive_cloid
+from shared.orders.intents import OrderRequest
 from shared.orders.replies import Verdict
 from shared.orders.states import OrderState
 from shared.storage.orders import FillStore, OrderStore
@@ -42,7 +43,6 @@ from worker.services.reconciliation import Reconciler
 SYMBOLS = ("BTC", "ETH", "SOL")
 PRICES = {"BTC": Decimal(50_000), "ETH": Decimal(2_000), "SOL": Decimal(100)}
 TOKEN = "test-token-" + "x" * 32
-WALLET = "0x" + "ab" * 20
 
 Answer = tuple[int, Any]
 
@@ -169,7 +169,7 @@ class Gateway:
         filled = signed * world.fill_share
         with UnitOfWork(self._engine) as uow:
             orders = OrderStore(uow.conn)
-            cloid = derive_cloid(WALLET, request.intent_id)
+            cloid = "0x" + hashlib.sha256(request.intent_id.encode()).hexdigest()[:32]
             record = orders.insert_pending(
                 request, cloid=cloid, size=size, limit_price=price, now_ms=now_ms
             )

@@ -18,7 +18,7 @@ from shared.observation import Known, Stale, Unknown
 from shared.reconciliation.intents import Decision
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.redis_keys import price
-from shared.storage.tables import iteration_shards, order_execution_log, products
+from shared.storage.tables import iteration_shards, order_execution_log, order_fills, products
 
 # 100,000 USD x 0.5 (probationary) x 40 / 100 runs = 20,000 USD
 LONG, SHORT = 40.0, -40.0
@@ -85,6 +85,28 @@ def test_nothing_is_planned_before_every_voter_has_seen_the_last_fill(scene: Any
     assert "last fill or resolution" in report.looked[0].verdict.reason
     assert len(scene.world.asked) == 1
     assert scene.requested
+
+
+def test_a_fill_that_is_not_recorded_yet_is_waited_for_whatever_the_clocks_say(scene: Any) -> None:
+    """The venue's clock runs ahead: readings from before the fill look later than its end."""
+    scene.want(BTC=LONG)
+    scene.freshen()
+    scene.reconciler.reconcile()
+    with UnitOfWork(scene.engine) as uow:
+        (fill,) = uow.conn.execute(select(order_fills)).all()
+        uow.conn.execute(order_fills.delete())
+        uow.commit()
+    held, scene.world.sizes = scene.world.sizes, {}
+    scene.cycle(3)
+    assert len(scene.world.asked) == 1
+    assert "not all recorded" in why(scene, "BTC").detail["reason"]
+    with UnitOfWork(scene.engine) as uow:
+        uow.conn.execute(order_fills.insert().values(**fill._mapping))
+        uow.commit()
+    scene.world.sizes = held
+    scene.cycle(2)
+    assert len(scene.world.asked) == 1
+    assert why(scene, "BTC").decision == "hold"
 
 
 def dead(_: dict[str, Any]) -> None:

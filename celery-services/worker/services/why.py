@@ -102,6 +102,7 @@ def _execution(value: Execution) -> dict[str, Any]:
         "plan_epoch": value.plan_epoch,
         "open_intent": value.open_intent,
         "settled_ms": value.settled_ms,
+        "unrecorded": value.unrecorded,
     }
 
 

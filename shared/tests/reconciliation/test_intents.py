@@ -70,6 +70,12 @@ def test_an_open_intent_is_waited_for() -> None:
     assert "BTC:4:open" in found.reason
 
 
+def test_fills_that_are_not_recorded_yet_are_waited_for() -> None:
+    found = verdict(execution=Known(Execution(5, None, 0, unrecorded="BTC:4:open"), 1))
+    assert found.decision is Decision.WAIT
+    assert "BTC:4:open" in found.reason
+
+
 def test_a_voter_that_has_not_seen_the_last_fill_is_waited_for() -> None:
     found = verdict(consensus=replace(FLAT, lagging=("observer_2",)))
     assert found.decision is Decision.WAIT

@@ -1,0 +1,148 @@
+"""By hand: one reconciliation, and why there was an order or none.
+
+``python -m worker.cli reconcile [--dry-run]``
+``python -m worker.cli why (--symbol BTC | --order INTENT_ID_OR_CLOID) [--limit 10]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.config import ConfigError, Settings, load_secrets, load_settings
+from shared.database import UnitOfWork
+from worker import wiring
+from worker.reconciliation_engine import LEASE, lease_secs, reconciler
+from worker.services.reconciliation import Looked, Report
+from worker.services.why_report import (
+    NothingFound,
+    order_story,
+    show_order,
+    show_reasons,
+    symbol_reasons,
+)
+from worker.services.work_lease import work_lease
+from worker.wiring import Wiring
+
+OK, FAILED, BAD_INPUT = 0, 1, 2
+SECRETS = ("database.app_password", "redis.password", "order_gateway.token")
+_COLOURS = {"trade": "green", "hold": "cyan", "wait": "yellow", "unknown": "red"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 1 something is not reachable or not found, 2 bad input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        settings = load_settings()
+        secrets = load_secrets(require=SECRETS if arguments.command == "reconcile" else SECRETS[:1])
+    except ConfigError as error:
+        print(f"{arguments.command}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    logging.basicConfig(level=logging.ERROR)
+    wired = wiring.build(settings, secrets)
+    try:
+        if arguments.command == "reconcile":
+            return _reconcile(wired, dry_run=arguments.dry_run)
+        return _why(wired, arguments)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        print(f"{arguments.command}: the database cannot be used: {reason}", file=sys.stderr)
+        return FAILED
+
+
+def _reconcile(wired: Wiring, *, dry_run: bool) -> int:
+    console = Console()
+    use_case = reconciler(wired)
+    if dry_run:
+        console.print(_report_table(use_case.look(), wired.settings))
+        return OK
+    with work_lease(wired.redis, LEASE, lease_secs(wired.settings)) as held:
+        if not held:
+            print("reconcile: another reconciliation is under way; try again", file=sys.stderr)
+            return FAILED
+        console.print(_report_table(use_case.reconcile(), wired.settings))
+    return OK
+
+
+def _why(wired: Wiring, arguments: argparse.Namespace) -> int:
+    console = Console()
+    try:
+        with UnitOfWork(wired.engine) as uow:
+            if arguments.order is not None:
+                trail = wired.settings.risk.audit_trail
+                console.print(show_order(order_story(uow.conn, arguments.order, trail)))
+            else:
+                console.print(
+                    show_reasons(symbol_reasons(uow.conn, arguments.symbol, arguments.limit))
+                )
+    except NothingFound as error:
+        print(f"why: {error}", file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def _report_table(report: Report, settings: Settings) -> Table:
+    table = Table(title=f"Reconciliation ({settings.mode})", title_justify="left")
+    for name in (
+        "symbol",
+        "decision",
+        "position",
+        "target",
+        "gap USD",
+        "order",
+        "reply",
+        "because",
+    ):
+        numeric = name in ("position", "target", "gap USD")
+        table.add_column(name, justify="right" if numeric else "left")
+    for looked in report.looked:
+        table.add_row(*_row(looked))
+    return table
+
+
+def _row(looked: Looked) -> list[str | Text]:
+    plan, decision = looked.verdict.plan, looked.verdict.decision.value
+    order = "" if looked.order is None else f"{looked.order.side} {looked.order.size:f}"
+    reply = "" if looked.reply is None else looked.reply.state or looked.reply.outcome.value
+    return [
+        looked.symbol,
+        Text(decision, _COLOURS[decision]),
+        "" if plan is None else f"{plan.actual:f}",
+        "" if plan is None else f"{plan.target_size:f}",
+        "" if plan is None else f"{plan.gap_usd:,.2f}",
+        order,
+        reply,
+        looked.verdict.reason,
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="worker.cli", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    reconcile = commands.add_parser("reconcile", help="bring the account to its target now")
+    reconcile.add_argument(
+        "--dry-run", action="store_true", help="show what would be done; write and send nothing"
+    )
+    why = commands.add_parser("why", help="why there was an order, or none")
+    of = why.add_mutually_exclusive_group(required=True)
+    of.add_argument("--symbol", help="a coin, such as BTC")
+    of.add_argument("--order", help="an intent id such as BTC:7:open, or a cloid")
+    why.add_argument("--limit", type=_limit, default=10, help="decisions shown (1 to 1000)")
+    return parser
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
