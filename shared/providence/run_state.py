@@ -149,8 +149,16 @@ def require_records(records: Records) -> None:
 
 
 def pack(records: Records) -> list[bytes]:
-    """The bytes of each record, in order."""
-    blob = np.ascontiguousarray(records).tobytes()
+    """The bytes of each record, in order; the stored byte order whatever the array's own.
+
+    Raises
+    ------
+    ValueError
+        If the array does not have the fields of ``RUN_DTYPE``.
+    """
+    if records.dtype.names != RUN_DTYPE.names:
+        raise ValueError(f"records have fields {records.dtype.names}; allowed are RUN_DTYPE's")
+    blob = np.ascontiguousarray(records, dtype=RUN_DTYPE).tobytes()
     size = RUN_DTYPE.itemsize
     return [blob[start : start + size] for start in range(0, len(blob), size)]
 
