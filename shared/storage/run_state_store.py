@@ -87,7 +87,11 @@ class RedisRunStateStore:
         return int(
             self._write_newer(
                 keys=_keys(records["run_id"]),
-                args=[records.tobytes(), RUN_DTYPE.itemsize, RUN_STATE_TTL_SECS],
+                args=[
+                    np.ascontiguousarray(records, dtype=RUN_DTYPE).tobytes(),
+                    RUN_DTYPE.itemsize,
+                    RUN_STATE_TTL_SECS,
+                ],
             )
         )
 

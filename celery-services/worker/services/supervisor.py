@@ -24,7 +24,7 @@ from shared.providence import population
 from shared.providence.entropy import SlidingEntropy
 from shared.providence.population import RecentEntropy
 from shared.providence.rules import CloneRules, ParameterSpace
-from shared.providence.run_state import Records, new_records
+from shared.providence.run_state import Records, join, new_records
 from shared.storage.products import Product, ProductStore
 
 ENTROPY_SAMPLES = 512
@@ -155,7 +155,7 @@ class Supervisor:
             desired=plan.desired,
             spawn_tick=tick_ms,
         )
-        return np.concatenate([clones, fresh])
+        return join([clones, fresh])
 
     def _recent_entropy(self, tick_ms: int, product_ids: Sequence[int]) -> RecentEntropy:
         """The newest entropy values of every cell and symbol."""
@@ -181,7 +181,7 @@ class Supervisor:
         for shard_id in looked_at.tolist():
             records, there = self._states.load(self._runs.members(shard_id).run_ids)
             found.append(records[there])
-        return np.concatenate(found) if found else new_records(0)
+        return join(found)
 
 
 def open_products(engine: Engine, symbols: Collection[str]) -> list[Product]:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 
 from shared.ports import IterationCommit, PopulationCount, RunStore
 from shared.providence.codes import Reason, Status
-from shared.providence.run_state import Records, from_json
+from shared.providence.run_state import Records, from_json, join
 from shared.providence.step import FILL_DTYPE, Fills
 from shared.storage import tables
 from shared.storage.run_store import MariaRunStore
@@ -160,7 +160,7 @@ def test_commit_writes_everything(store: RunStore) -> None:
     ended["exit_reason"], ended["live_pnl"] = Reason.DURATION, 1.5
     kept = born[1:2].copy()
     kept["tick"], kept["live_pnl"], kept["theta"] = TICK + 1000, -0.1 / 3, 1 / 3
-    both = np.concatenate([ended, kept])
+    both = join([ended, kept])
     fills = np.concatenate([fills_of(1, 1, 2), fills_of(2, 1)])
     assert store.commit_iteration(commit_of(store, born, fills, completed=ended, checkpoints=both))
     shard = store.shard(0)
