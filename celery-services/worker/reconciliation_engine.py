@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,8 +46,11 @@ def lease_secs(settings: Settings) -> float:
     return 2 * r.observer_timeout_secs + 2 * r.gateway_timeout_secs
 
 
-def reconciler(wired: Wiring) -> Reconciler:
-    """The use case with this process's adapters."""
+def reconciler(wired: Wiring, request_reading: Callable[[], None] | None = None) -> Reconciler:
+    """The use case with this process's adapters.
+
+    ``request_reading`` has the account read again soon; by default through the task queue.
+    """
     r = wired.settings.reconciliation_engine
     return Reconciler(
         settings=wired.settings,
@@ -60,7 +65,7 @@ def reconciler(wired: Wiring) -> Reconciler:
         gateway=GatewayClient(
             r.order_gateway_url, wired.secrets.order_gateway.token, r.gateway_timeout_secs
         ),
-        request_reading=_request_reading,
+        request_reading=request_reading or _request_reading,
     )
 
 
