@@ -213,6 +213,17 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _build_or_close(
+    arguments: argparse.Namespace, listener: socket.socket
+) -> tuple[Exchange, Store]:
+    """`build`, after the port is ours: a second venue on the port must not touch the state."""
+    try:
+        return build(arguments)
+    except BaseException:
+        listener.close()
+        raise
+
+
 def _set_up_logging() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     structlog.configure(
@@ -233,7 +244,7 @@ def main(argv: list[str] | None = None) -> int:
     started = time.monotonic()
     try:
         listener = _bind(arguments.host, arguments.port)
-        exchange, store = build(arguments)
+        exchange, store = _build_or_close(arguments, listener)
     except (InputError, DataFileError, UniverseError, StoreError) as error:
         sys.stderr.write(f"paper_exchange: {error}\n")
         return BAD_INPUT

@@ -117,7 +117,7 @@ def take(
             fills.append(trade_between(venue, taker, maker, px, traded, now_ms, tx, liquidation))
             drop_useless_reduce_only(venue, maker.user, maker.coin, now_ms)
     if fills:
-        drop_useless_reduce_only(venue, taker.user, taker.coin, now_ms, taker.oid)
+        drop_useless_reduce_only(venue, taker.user, taker.coin, now_ms, taker)
     return Execution(fills)
 
 
@@ -179,5 +179,5 @@ def match_resting(venue: Venue, coin: str, now_ms: int) -> list[Order]:
             finish_maker(venue, order, now_ms)
         if order.size == 0:
             filled.append(order)
-        drop_useless_reduce_only(venue, order.user, coin, now_ms)
+        drop_useless_reduce_only(venue, order.user, coin, now_ms, order)
     return filled

@@ -14,6 +14,7 @@ from paper_exchange.universe import Asset
 
 BUILDER_FEE_UNIT = Decimal("0.00001")
 REDUCE_ONLY_CANCELED = "reduceOnlyCanceled"
+SIBLING_FILLED = "siblingFilledCanceled"
 
 
 def fee_rate(account: Account, asset: Asset, crossed: bool, now_ms: int) -> Decimal:
@@ -145,11 +146,17 @@ def cancel_by_venue(venue: Venue, order: Order, status: str, now_ms: int) -> Non
 
 
 def drop_useless_reduce_only(
-    venue: Venue, user: str, coin: str, now_ms: int, but_oid: int = 0
+    venue: Venue, user: str, coin: str, now_ms: int, after: Order | None = None
 ) -> None:
-    """Cancel the user's reduce-only orders (but one) that no longer face a position."""
+    """Cancel the user's reduce-only orders that no longer face a position.
+
+    ``after`` is the order whose trade left them so; it is kept, its siblings are named as such.
+    """
     for order in venue.open_of(user, coin):
-        if not order.reduce_only or order.status == WAITING or order.oid == but_oid:
+        if not order.reduce_only or order.status == WAITING or order is after:
             continue
         if reducible(venue, order) == 0:
-            cancel_by_venue(venue, order, REDUCE_ONLY_CANCELED, now_ms)
+            family = after.parent_oid if after is not None else None
+            is_sibling = family is not None and order.parent_oid == family
+            status = SIBLING_FILLED if is_sibling else REDUCE_ONLY_CANCELED
+            cancel_by_venue(venue, order, status, now_ms)

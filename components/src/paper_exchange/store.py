@@ -31,6 +31,7 @@ from paper_exchange.prices import FloatArray
 from paper_exchange.state import Changes, Venue
 
 SCHEMA_VERSION = 1
+LOCK_SECS = 2.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS accounts (address TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
@@ -63,7 +64,11 @@ class Store:
         try:
             if path != ":memory:":
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                path, timeout=LOCK_SECS, isolation_level=None, check_same_thread=False
+            )
+            # One venue per state file: a second one finds it locked.
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(SCHEMA)

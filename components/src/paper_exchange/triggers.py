@@ -8,10 +8,14 @@ from paper_exchange.decimals import ZERO, snap_down, snap_up
 from paper_exchange.matching import take
 from paper_exchange.orders import FILLED, OPEN, TRIGGERED, WAITING, Order
 from paper_exchange.placement import finish_taker
-from paper_exchange.settlement import REDUCE_ONLY_CANCELED, cancel_by_venue, reducible
+from paper_exchange.settlement import (
+    REDUCE_ONLY_CANCELED,
+    SIBLING_FILLED,
+    cancel_by_venue,
+    reducible,
+)
 from paper_exchange.state import Venue
 
-SIBLING_FILLED = "siblingFilledCanceled"
 TRIGGER_SLIPPAGE = Decimal("0.1")
 
 
