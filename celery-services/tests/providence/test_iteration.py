@@ -281,3 +281,57 @@ def test_shard_sums_hold_the_living(world):
     rig.service().run(0, world.ticks[-1])
     active = sum(int(row["active"]) for row in rig.runs.sums[0].values())
     assert active == len(rig.runs.members(0).run_ids) > 0
+
+
+class TwoSeries:
+    """The stored ticks of two lengths of a tick, side by side."""
+
+    def __init__(self, *worlds: RunWorld) -> None:
+        self.worlds = {world.interval_ms: world for world in worlds}
+
+    def rows(self, interval_ms, from_ms, to_ms):
+        return self.worlds[interval_ms].rows(interval_ms, from_ms, to_ms)
+
+
+def test_changed_interval_starts_a_new_series_and_loses_no_run():
+    slow = RunWorld(length=40, gaps=False)
+    quick = RunWorld(length=900, warm=1, interval_ms=200, gaps=False, seed=8)
+    # The new series reaches back before the change: ticks of the old one appear in both.
+    assert quick.ticks[0] < slow.start_ms < slow.ticks[-1] < quick.ticks[-1]
+    both = TwoSeries(slow, quick)
+    configs = {w.version: w.config.to_json() for w in (slow, quick)}
+    versions = ConfigVersions(configs.__getitem__, lambda: slow.product_ids)
+    grid = Grid.of(space(max_duration_secs=(3600.0, 3600.0), max_drawdown=(0.9, 0.9)))
+    steppers = Steppers(lambda ms: Stepper(TickMarkets(both, ms, grid), versions))
+    after = [t for t in quick.ticks if t > slow.ticks[24]]
+
+    def play(lose_at: tuple[int, ...]) -> tuple[bytes, bytes]:
+        rig = Rig.make(slow)
+
+        def service(interval_ms: int) -> IterationService:
+            return IterationService(
+                rig.runs,
+                rig.states,
+                steppers,
+                FrozenClock(),
+                interval_ms=interval_ms,
+                checkpoint_every=1000,
+                worker="test",
+            )
+
+        old, new = service(1000), service(200)
+        plan = [(old, t) for t in slow.ticks[:25]] + [(new, t) for t in after[:200]]
+        for place, (worker, tick) in enumerate(plan):
+            if place in lose_at:
+                rig.states.blobs.clear()
+            assert worker.run(0, tick).outcome is Outcome.COMMITTED
+        ids = rig.runs.members(0).run_ids
+        assert rig.runs.shard(0).interval_ms == 200
+        return rig.runs.fills(rig.born["run_id"].copy()).tobytes(), rig.states.load(ids)[
+            0
+        ].tobytes()
+
+    undisturbed = play(())
+    assert len(undisturbed[1]) > 0
+    assert play((25,)) == undisturbed
+    assert play((10, 26, 150)) == undisturbed

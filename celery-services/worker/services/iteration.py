@@ -40,13 +40,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IterationResult:
-    """``runs`` x ``ticks`` iterations were done, ``rebuilt`` records came from MariaDB."""
+    """``runs`` x ``ticks`` iterations were done, up to ``last_tick`` (ms).
+
+    ``rebuilt`` records came from MariaDB.
+    """
 
     outcome: Outcome
     ticks: int = 0
     runs: int = 0
     fills: int = 0
     rebuilt: int = 0
+    last_tick: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +103,8 @@ class IterationService:
             if part.outcome is Outcome.NO_TICK:
                 return total
             total = _add(total, part)
+            if part.last_tick == tick_ms:
+                return total
         return _add(total, IterationResult(Outcome.CONTENDED))
 
     def _advance(self, shard: Shard, tick_ms: int) -> IterationResult | None:
@@ -122,7 +128,9 @@ class IterationService:
         self._states.save(records)
         self._states.notify_completed(commit.completed)
         self._keep(known, records["status"] == Status.ACTIVE)
-        return IterationResult(Outcome.COMMITTED, len(frames), len(records), len(fills), rebuilt)
+        return IterationResult(
+            Outcome.COMMITTED, len(frames), len(records), len(fills), rebuilt, commit.tick
+        )
 
     def _commit_of(
         self,
@@ -223,5 +231,10 @@ class IterationService:
 
 def _add(a: IterationResult, b: IterationResult) -> IterationResult:
     return IterationResult(
-        b.outcome, a.ticks + b.ticks, b.runs or a.runs, a.fills + b.fills, a.rebuilt + b.rebuilt
+        b.outcome,
+        a.ticks + b.ticks,
+        b.runs or a.runs,
+        a.fills + b.fills,
+        a.rebuilt + b.rebuilt,
+        b.last_tick or a.last_tick,
     )

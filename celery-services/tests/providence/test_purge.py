@@ -1,0 +1,103 @@
+"""What a purge deletes, and what a rebuild still needs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, func, insert, select, update
+
+from shared.storage import tables
+from shared.storage.run_state_store import RedisRunStateStore
+from shared.storage.run_store import MariaRunStore
+from shared.testing.clock import FrozenClock
+from shared.testing.run_world import RunWorld
+from worker.services.purge import DAY_MS, PurgeResult, Retention, purge
+
+WORLD = RunWorld(length=60, gaps=False)
+RETENTION = Retention(2 * DAY_MS, 3 * DAY_MS, 4 * DAY_MS, reach_ticks=20)
+
+
+@pytest.fixture
+def runs(engine: Engine, raw_redis_client: Redis) -> MariaRunStore:
+    store = MariaRunStore(engine.begin, FrozenClock())
+    with engine.begin() as conn:
+        WORLD.store(conn)
+    store.create_shards([0, 1], WORLD.start_ms, 1000)
+    born = store.spawn(
+        WORLD.newborns(4),
+        np.array([0, 0, 0, 0], dtype=np.int32),
+        {p: s for s, p in WORLD.product_ids.items()},
+        desired=4,
+        tick_ms=WORLD.start_ms,
+        interval_ms=1000,
+        now_ms=WORLD.start_ms,
+    )
+    RedisRunStateStore(raw_redis_client).save(born)
+    return store
+
+
+def run_purge(engine: Engine, redis: Redis, now_ms: int) -> PurgeResult:
+    return purge(engine.begin, RedisRunStateStore(redis), FrozenClock(now_ms), RETENTION)
+
+
+def complete(engine: Engine, run_ids: list[int], tick: int) -> None:
+    with engine.begin() as conn:
+        conn.execute(
+            update(tables.runs)
+            .where(tables.runs.c.id.in_(run_ids))
+            .values(status="completed", completed_tick=tick)
+        )
+
+
+def oldest_tick(engine: Engine) -> int:
+    with engine.connect() as conn:
+        return conn.execute(select(func.min(tables.tick_inputs.c.tick_ms))).scalar_one()
+
+
+def test_fresh_rows_stay(engine: Engine, raw_redis_client: Redis, runs: MariaRunStore) -> None:
+    result = run_purge(engine, raw_redis_client, WORLD.ticks[-1] + 1000)
+    assert result == PurgeResult(0, 0, 0, 0)
+
+
+def test_ticks_that_a_standing_shard_needs_stay(
+    engine: Engine, raw_redis_client: Redis, runs: MariaRunStore
+) -> None:
+    result = run_purge(engine, raw_redis_client, WORLD.ticks[-1] + 30 * DAY_MS)
+    assert result.ticks == WORLD.warm - 21
+    assert oldest_tick(engine) == WORLD.start_ms - 20_000
+
+
+def test_old_ticks_go_when_no_run_needs_them(
+    engine: Engine, raw_redis_client: Redis, runs: MariaRunStore
+) -> None:
+    complete(engine, [1, 2, 3, 4], WORLD.ticks[0])
+    result = run_purge(engine, raw_redis_client, WORLD.ticks[-1] + 2 * DAY_MS)
+    assert result.ticks == len(WORLD.rows_) - 1
+    assert oldest_tick(engine) == WORLD.ticks[-1]
+
+
+def test_keys_and_checkpoints_of_ended_runs_go(
+    engine: Engine, raw_redis_client: Redis, runs: MariaRunStore
+) -> None:
+    complete(engine, [2, 3], WORLD.ticks[0])
+    result = run_purge(engine, raw_redis_client, WORLD.ticks[-1])
+    assert (result.run_states, result.checkpoints) == (2, 0)
+    there = RedisRunStateStore(raw_redis_client).load(np.array([1, 2, 3, 4]))[1]
+    assert there.tolist() == [True, False, False, True]
+    result = run_purge(engine, raw_redis_client, WORLD.ticks[0] + 3 * DAY_MS + 1)
+    assert result.checkpoints == 2
+    assert runs.births(np.array([1, 2, 3, 4]))["run_id"].tolist() == [1, 4]
+
+
+def test_old_reasons_go(engine: Engine, raw_redis_client: Redis, runs: MariaRunStore) -> None:
+    now_ms = WORLD.ticks[-1]
+    with engine.begin() as conn:
+        conn.execute(
+            insert(tables.reconciliation_log),
+            [
+                {"at_ms": now_ms - days * DAY_MS, "symbol": "BTC", "decision": "hold", "detail": {}}
+                for days in (1, 3, 5, 6)
+            ],
+        )
+    assert run_purge(engine, raw_redis_client, now_ms).reasons == 2
