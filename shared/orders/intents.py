@@ -57,7 +57,12 @@ def plan_intent_id(symbol: str, plan_epoch: int, leg: str) -> str:
     return f"{symbol}:{plan_epoch}:{leg}"
 
 
-def derive_cloid(wallet: str, intent_id: str) -> str:
-    """The client order id of an intent: 0x and 32 lower-case hex digits, always the same."""
-    digest = hashlib.sha256(f"3t|{wallet.lower()}|{intent_id}".encode()).hexdigest()
+def derive_cloid(wallet: str, journal_id: str, intent_id: str) -> str:
+    """The client order id of an intent: 0x and 32 lower-case hex digits, always the same.
+
+    ``journal_id`` names the database: plan epochs begin anew in an empty one, and its orders
+    must not be mistaken for those of the one before.
+    """
+    text = f"3t|{wallet.lower()}|{journal_id}|{intent_id}"
+    digest = hashlib.sha256(text.encode()).hexdigest()
     return "0x" + digest[:CLOID_HEX_DIGITS]

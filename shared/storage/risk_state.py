@@ -20,6 +20,7 @@ KILL_SWITCH = "kill_switch"
 DAY_BASELINE = "day_baseline"
 FILLS_CURSOR = "fills_cursor"
 LEDGER_CURSOR = "ledger_cursor"
+JOURNAL_ID = "journal_id"
 COOL_DOWN_PREFIX = "cool_down:"
 PAUSE_PREFIX = "pause:"
 ROUND_TRIP_PREFIX = "round_trip:"
@@ -85,6 +86,17 @@ class RiskStateStore:
             fills_cursor_ms=_cursor(rows.get(FILLS_CURSOR)),
             ledger_cursor_ms=_cursor(rows.get(LEDGER_CURSOR)),
         )
+
+    def journal_id(self, fresh: str, now_ms: int) -> str:
+        """The name of this database; ``fresh`` becomes it if it has none yet."""
+        statement = insert(risk_state).values(
+            name=JOURNAL_ID, value={"id": fresh}, reason="", actor="", updated_ms=now_ms
+        )
+        self._conn.execute(statement.on_duplicate_key_update(name=JOURNAL_ID))
+        value = self._conn.execute(
+            select(risk_state.c.value).where(risk_state.c.name == JOURNAL_ID)
+        ).scalar_one()
+        return str(value["id"])
 
     def set_kill_switch(self, engaged: bool, *, reason: str, actor: str, now_ms: int) -> None:
         """Set or lift the kill switch; why and by whom is part of the state."""

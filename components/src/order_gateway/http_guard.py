@@ -13,10 +13,6 @@ OPEN_PATHS = frozenset({"/health", "/ready", "/metrics", "/docs", "/openapi.json
 BEARER = "bearer "
 
 
-class BodyTooLarge(Exception):
-    """More bytes came than are accepted."""
-
-
 class RequestGuard:
     """ASGI middleware: 401 without the right bearer token, 413 beyond ``max_body_bytes``.
 
@@ -49,31 +45,24 @@ class RequestGuard:
         if _declared_length(headers) > self._max_body_bytes:
             await self._too_large(send)
             return
-        await self._limited(scope, receive, send)
+        body = await self._read(receive)
+        if body is None:
+            await self._too_large(send)
+            return
+        await self._app(scope, _replay(body, receive), send)
 
-    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, counting the bytes that really come."""
-        received = 0
-        started = False
-
-        async def counted() -> Message:
-            nonlocal received
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The whole body, or None as soon as more bytes come than are accepted."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_body_bytes:
-                raise BodyTooLarge
-            return message
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, noted)
-        except BodyTooLarge:
-            if not started:
-                await self._too_large(send)
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_body_bytes:
+                return None
+            if not message.get("more_body", False):
+                return b"".join(parts)
 
     def _is_authorized(self, headers: dict[bytes, bytes]) -> bool:
         """Compare hashes of equal length in constant time."""
@@ -85,6 +74,20 @@ class RequestGuard:
     async def _too_large(self, send: Send) -> None:
         message = f"the body may have at most {self._max_body_bytes} bytes"
         await _reply(send, 413, {"error": "body_too_large", "message": message})
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A receiver that hands out ``body`` first and then whatever else the client says."""
+    handed_out = False
+
+    async def replayed() -> Message:
+        nonlocal handed_out
+        if handed_out:
+            return await receive()
+        handed_out = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
 
 
 def _declared_length(headers: dict[bytes, bytes]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -67,6 +68,13 @@ class Journal:
         """The symbol's current plan epoch."""
         with UnitOfWork(self._engine) as uow:
             return OrderStore(uow.conn).plan_epoch(symbol)
+
+    def identity(self) -> str:
+        """The name of this journal, given to it by the first gateway that uses it."""
+        with UnitOfWork(self._engine) as uow:
+            name = RiskStateStore(uow.conn).journal_id(secrets.token_hex(8), self._clock_ms())
+            uow.commit()
+            return name
 
     def last_nonce(self) -> int:
         """The highest nonce this signer ever used."""

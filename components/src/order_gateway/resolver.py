@@ -118,6 +118,9 @@ class Resolver:
         readings.append(_reading(status, venue_ms))
         if record.expires_after_ms is None or record.sent_ms is None:
             raise ValueError(f"{record.intent_id} is {record.state} without having been sent")
+        if status is not None and status.placed_ms < record.created_ms - CLOCK_ALLOWANCE_MS:
+            log.error("client_order_id_reused", intent_id=record.intent_id, oid=status.oid)
+            return StillOpen("the venue shows an older order under this client order id")
         order = OpenOrder(record.cloid, record.size, record.tif, record.expires_after_ms)
         if status is None and venue_ms <= order.expires_after_ms + self._rules.margin_ms:
             fills = FillsReading(venue_ms, complete=False, fills=())

@@ -81,6 +81,7 @@ class OrderService:
         self._leverage = leverage
         self._clock_ms = clock_ms
         self._on_trade = on_trade
+        self._journal_id: str | None = None
 
     def execute(self, request: OrderRequest) -> OrderRecord:
         """Carry out an intent, or return what became of it if it is known already.
@@ -187,7 +188,9 @@ class OrderService:
             raise
 
     def _send_once(self, request: OrderRequest, market: Market, facts: OrderFacts) -> OrderRecord:
-        cloid = derive_cloid(self._wallet, request.intent_id)
+        if self._journal_id is None:
+            self._journal_id = self._journal.identity()
+        cloid = derive_cloid(self._wallet, self._journal_id, request.intent_id)
         try:
             record = self._journal.open(
                 request, cloid=cloid, size=facts.size, limit_price=facts.limit_price

@@ -32,12 +32,6 @@ from shared.exchange_manager import ExchangeManager
 from shared.orders.evidence import EvidenceRules
 from shared.risk.audit import AuditTrail
 
-REQUIRED_SECRETS = (
-    "exchanges.hyperliquid.walletAddress",
-    "exchanges.hyperliquid.privateKey",
-    "database.app_password",
-    "order_gateway.token",
-)
 EVIDENCE_SPACING_MS = 1_000
 
 

@@ -18,9 +18,12 @@ from typing import Any
 import pytest
 import redis
 import requests
+from sqlalchemy import Engine
 
-from shared.config import Secrets
+from shared.config import Secrets, Settings
+from shared.database import make_redis
 from shared.storage import redis_keys
+from shared.testing.schema import SchemaSnapshot
 from shared.testing.servers import free_port, wait_until
 
 EXPIRES_SECS = 2
@@ -34,7 +37,8 @@ class Wire:
     """What lies between gateway and venue. ``fault`` is asked once per ``/exchange`` order.
 
     It returns ``pass``, ``swallow_reply`` (the venue gets the order, its reply is lost),
-    ``swallow_request`` (the venue gets nothing), a status code to answer instead, or ``hang``.
+    ``swallow_request`` (the venue gets nothing), ``delay`` (the reply comes a second later),
+    ``hang`` (it does not come for long), or a status code to answer instead.
     """
 
     venue_url: str
@@ -64,6 +68,8 @@ class _Relay(BaseHTTPRequestHandler):
         if fault == "hang":
             self.wire.hung.set()
             time.sleep(30)
+        if fault == "delay":
+            time.sleep(1)
         if fault in ("swallow_reply", "hang"):
             self.close_connection = True
             return
@@ -76,7 +82,7 @@ class _Relay(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Stay silent."""
 
 
@@ -102,7 +108,13 @@ def venue_url(tmp_path_factory: pytest.TempPathFactory, secrets: Secrets) -> Ite
         process.wait(10)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Logs and audit trail of a module's gateway."""
+    return tmp_path_factory.mktemp("gateway")
+
+
+@pytest.fixture(scope="module")
 def wire(venue_url: str) -> Iterator[Wire]:
     """The wire, without a fault at first."""
     wire = Wire(venue_url)
@@ -147,7 +159,7 @@ class Venue:
         return float(self.info("allMids")[symbol])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def venue(venue_url: str, secrets: Secrets) -> Venue:
     return Venue(venue_url, secrets.exchanges.hyperliquid.walletAddress.lower())
 
@@ -186,10 +198,28 @@ class PriceFeed:
         self._thread.join(5)
 
 
-@pytest.fixture
-def feed(redis_client: redis.Redis, venue: Venue) -> Iterator[PriceFeed]:
-    with PriceFeed(redis_client, venue) as feed:
+@pytest.fixture(scope="module")
+def stream(settings: Settings, secrets: Secrets) -> Iterator[redis.Redis]:
+    """A client on a Redis that was empty when the module began."""
+    client = make_redis(settings, secrets)
+    client.flushall()
+    yield client
+    client.connection_pool.disconnect()
+
+
+@pytest.fixture(scope="module")
+def running_feed(stream: redis.Redis, venue: Venue) -> Iterator[PriceFeed]:
+    """Prices in Redis for the length of a module."""
+    with PriceFeed(stream, venue) as feed:
         yield feed
+
+
+@pytest.fixture
+def feed(running_feed: PriceFeed) -> PriceFeed:
+    """The module's price feed, not frozen and fresh."""
+    running_feed.frozen.clear()
+    running_feed.write()
+    return running_feed
 
 
 class GatewayProcess:
@@ -234,6 +264,15 @@ class GatewayProcess:
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
+    def restart(self, **overrides: str) -> None:
+        self.stop()
+        self.start(**overrides)
+
+    def sibling(self, folder: Path, **overrides: str) -> GatewayProcess:
+        """Another gateway of the same settings, with its own port and audit trail."""
+        environ = {**self.environ, "T3__risk__audit_trail": str(folder / "audit.jsonl")}
+        return GatewayProcess({**environ, **overrides}, folder, self.token)
+
     def stop(self) -> int:
         assert self.process is not None
         if self.process.poll() is None:
@@ -242,6 +281,20 @@ class GatewayProcess:
 
     def post(self, path: str, body: Any, timeout: float = 30) -> requests.Response:
         return requests.post(self.url + path, json=body, headers=self.headers, timeout=timeout)
+
+    def execute(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The order that an accepted request became."""
+        reply = self.post("/execute_order", body)
+        assert reply.status_code == 200, reply.text
+        order: dict[str, Any] = reply.json()
+        return order
+
+    def refusal(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Why a request was refused by a risk rule."""
+        reply = self.post("/execute_order", body)
+        assert reply.status_code == 403, reply.text
+        blocked: dict[str, Any] = reply.json()
+        return blocked
 
     def get(self, path: str, **params: Any) -> requests.Response:
         return requests.get(self.url + path, params=params, headers=self.headers, timeout=10)
@@ -254,6 +307,23 @@ class GatewayProcess:
         orders = self.get("/orders", symbol=symbol, limit=1).json()
         return orders[0]["plan_epoch"] + (0 if orders[0]["open"] else 1) if orders else 0
 
+    def by_hand(self, name: str, symbol: str, side: str, size: str, **extra: Any) -> dict[str, Any]:
+        """Body of an order by hand."""
+        body = {"intent_id": f"hand:{name}", "symbol": symbol, "side": side, "size": size}
+        return {**body, "type": "market", "origin": "hand", **extra}
+
+    def order(self, cloid: str) -> dict[str, Any]:
+        """The order as the journal has it."""
+        reply = self.get(f"/orders/{cloid}")
+        assert reply.status_code == 200, reply.text
+        found: dict[str, Any] = reply.json()
+        return found
+
+    def settled(self, cloid: str, timeout_secs: float = 20) -> dict[str, Any]:
+        """The order once it is no longer open."""
+        wait_until(lambda: not self.order(cloid)["open"], timeout_secs, f"{cloid} to be settled")
+        return self.order(cloid)
+
     def planned(self, symbol: str, side: str, size: str, **extra: Any) -> dict[str, Any]:
         """Body of a reconciliation order in the symbol's current plan epoch."""
         epoch = self.epoch(symbol)
@@ -263,10 +333,8 @@ class GatewayProcess:
         return {**body, **names, **extra}
 
 
-@pytest.fixture
-def gateway_environ(
-    service_environ: Mapping[str, str], wire: Wire, tmp_path: Path
-) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def gateway_environ(service_environ: Mapping[str, str], wire: Wire, folder: Path) -> dict[str, str]:
     """Settings of a gateway that settles doubts within seconds."""
     return {
         **service_environ,
@@ -275,31 +343,40 @@ def gateway_environ(
         "T3__order_gateway__evidence_margin_secs": str(MARGIN_SECS),
         "T3__order_gateway__resolve_interval_secs": "0.3",
         "T3__reconciliation_engine__symbols": json.dumps(list(SYMBOLS)),
-        "T3__risk__audit_trail": str(tmp_path / "audit_trail.jsonl"),
+        "T3__risk__audit_trail": str(folder / "audit_trail.jsonl"),
         "T3__risk__max_orders_per_minute": "1000",
         "T3__exchanges__hyperliquid__timeout_secs": "2",
     }
 
 
-@pytest.fixture
-def idle_gateway(
+@pytest.fixture(scope="module")
+def running_gateway(
     gateway_environ: dict[str, str],
-    engine: object,
-    redis_client: object,
-    feed: PriceFeed,
+    _schema: SchemaSnapshot,
+    _schema_owner: Engine,
+    running_feed: PriceFeed,
     secrets: Secrets,
-    tmp_path: Path,
+    folder: Path,
 ) -> Iterator[GatewayProcess]:
-    """A gateway that is not started yet, on an empty database."""
+    """One gateway for the tests of a module, on a database that was empty when it started."""
+    _schema.restore(_schema_owner)
     token = secrets.order_gateway.token.get_secret_value()
-    gateway = GatewayProcess(gateway_environ, tmp_path, token)
+    gateway = GatewayProcess(gateway_environ, folder, token)
+    gateway.start()
     yield gateway
-    if gateway.process is not None:
-        gateway.stop()
+    gateway.stop()
 
 
 @pytest.fixture
-def gateway(idle_gateway: GatewayProcess) -> GatewayProcess:
-    """A gateway that is ready."""
-    idle_gateway.start()
-    return idle_gateway
+def gateway(
+    running_gateway: GatewayProcess, wire: Wire, feed: PriceFeed, stream: redis.Redis
+) -> GatewayProcess:
+    """The module's gateway: running, nothing open, no switch set, no fault on the wire."""
+    wire.fault, wire.orders_seen = lambda: "pass", 0
+    wire.hung.clear()
+    stream.delete(redis_keys.rate_budget("direct"))
+    if running_gateway.get("/risk").json()["kill_switch"]["engaged"]:
+        lift = {"action": "lift", "reason": "the next test begins"}
+        assert running_gateway.post("/risk/kill-switch", lift).status_code == 200
+    assert not [o for o in running_gateway.get("/orders").json() if o["open"]]
+    return running_gateway

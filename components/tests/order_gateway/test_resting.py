@@ -1,0 +1,111 @@
+"""Orders by hand that rest, cancels, time to live, flatten and the kill switch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.testing.servers import wait_until
+
+
+def test_resting_order_is_cancelled_as_a_fact(gateway: Any, venue: Any) -> None:
+    price = str(round(venue.mid("ETH") * 0.98))
+    body = gateway.by_hand("rest-1", "ETH", "buy", "0.1", type="limit", price=price)
+    order = gateway.execute(body)
+    assert (order["state"], order["tif"], order["open"]) == ("RESTING", "Gtc", True)
+    assert order["filled_size"] == "0"
+    busy = gateway.post("/execute_order", gateway.by_hand("rest-2", "ETH", "buy", "0.1"))
+    assert busy.status_code == 409
+
+    cancelled = gateway.post(f"/orders/{order['cloid']}/cancel", None).json()
+    assert (cancelled["state"], cancelled["open"]) == ("CANCELLED", False)
+    again = gateway.post(f"/orders/{order['cloid']}/cancel", None)
+    assert (again.status_code, again.json()["state"]) == (200, "CANCELLED")
+    missing = gateway.post(f"/orders/0x{'0' * 32}/cancel", None)
+    assert missing.status_code == 404
+
+
+def test_resting_order_ends_with_its_time_to_live(gateway: Any, venue: Any) -> None:
+    gateway.restart(T3__order_gateway__resting_ttl_secs="1")
+    price = str(round(venue.mid("ETH") * 0.98))
+    body = gateway.by_hand("ttl", "ETH", "buy", "0.1", type="limit", price=price)
+    order = gateway.execute(body)
+    assert order["state"] == "RESTING"
+    assert gateway.settled(order["cloid"])["state"] == "CANCELLED"
+    assert venue.info("openOrders", user=venue.wallet) == []
+    gateway.restart()
+
+
+def test_resting_order_survives_a_kill_and_is_taken_over(gateway: Any, venue: Any) -> None:
+    price = str(round(venue.mid("ETH") * 0.98))
+    body = gateway.by_hand("kept", "ETH", "buy", "0.1", type="limit", price=price)
+    order = gateway.execute(body)
+    gateway.kill()
+    gateway.start()
+    assert gateway.order(order["cloid"])["state"] == "RESTING"
+    assert gateway.post(f"/orders/{order['cloid']}/cancel", None).json()["state"] == "CANCELLED"
+
+
+def test_kill_switch_blocks_opening_cancels_and_lets_exits_pass(gateway: Any, venue: Any) -> None:
+    opened = gateway.execute(gateway.planned("SOL", "buy", "2"))
+    assert opened["state"] == "FILLED"
+    price = str(round(venue.mid("ETH") * 0.98))
+    rest = gateway.by_hand("switch", "ETH", "buy", "0.1", type="limit", price=price)
+    resting = gateway.execute(rest)
+
+    body = {"action": "set", "reason": "a test of the switch", "actor": "tester"}
+    reply = gateway.post("/risk/kill-switch", body).json()
+    assert reply["engaged"] is True
+    assert reply["cancelled"] == [resting["cloid"]]
+    assert gateway.order(resting["cloid"])["state"] == "CANCELLED"
+
+    assert gateway.refusal(gateway.planned("BTC", "buy", "0.001"))["rule"] == "kill_switch"
+    exit_body = gateway.planned("SOL", "sell", "1", reduce_only=True)
+    assert gateway.execute(exit_body)["state"] == "FILLED"
+
+    gateway.kill()
+    gateway.start()
+    assert gateway.refusal(gateway.planned("BTC", "buy", "0.001"))["rule"] == "kill_switch"
+    assert gateway.get("/risk").json()["kill_switch"]["reason"] == "a test of the switch"
+
+    no_reason = gateway.post("/risk/kill-switch", {"action": "lift"})
+    assert no_reason.status_code == 422
+    lift = {"action": "lift", "reason": "the test is over", "actor": "tester"}
+    assert gateway.post("/risk/kill-switch", lift).json()["engaged"] is False
+    assert gateway.post("/risk/kill-switch", lift).status_code == 409
+    assert gateway.execute(gateway.planned("BTC", "buy", "0.001"))["state"] == "FILLED"
+
+
+def test_flatten_closes_everything_and_keeps_it_closed(gateway: Any, venue: Any) -> None:
+    for symbol, side, size in (("BTC", "buy", "0.01"), ("ETH", "sell", "0.3")):
+        assert gateway.execute(gateway.planned(symbol, side, size))["state"] == "FILLED"
+    reply = gateway.post("/flatten", {"reason": "a test of flatten"})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["flat"] is True, reply.text
+    state = venue.info("clearinghouseState", user=venue.wallet)
+    assert state["assetPositions"] == []
+    assert gateway.refusal(gateway.planned("BTC", "buy", "0.001"))["rule"] == "kill_switch"
+
+
+def test_frozen_feed_stops_opening_but_exits_use_the_book(
+    gateway: Any, venue: Any, feed: Any
+) -> None:
+    opened = gateway.execute(gateway.planned("SOL", "buy", "2"))
+    assert opened["state"] == "FILLED"
+    feed.frozen.set()
+    feed.write(age_ms=60_000)
+    assert gateway.refusal(gateway.planned("BTC", "buy", "0.001"))["rule"] == "price_age"
+    exit_body = gateway.planned("SOL", "sell", "2", reduce_only=True)
+    assert gateway.execute(exit_body)["state"] == "FILLED"
+
+
+def test_trade_of_someone_else_is_stored_reported_and_audited(
+    gateway: Any, venue: Any, secrets: Any
+) -> None:
+    from eth_account import Account
+    from hyperliquid.exchange import Exchange
+
+    key = secrets.exchanges.hyperliquid.privateKey.get_secret_value()
+    outside = Exchange(Account.from_key(key), venue.url)
+    outside.market_open("ETH", True, 0.05)
+    wait_until(lambda: "external_fill" in gateway.audit_file.read_text(), 20, "the report")
+    assert "external_fill" in gateway.log()
