@@ -25,6 +25,7 @@ from paper_exchange.state import Venue
 from paper_exchange.triggers import activate_children, fire_triggers
 
 HOUR_MS = 3_600_000
+PAST_FUNDING_HOURS = 480
 DEFAULT_REPLY: dict[str, Any] = {"type": "default"}
 SCHEDULED_CANCEL = "scheduledCancel"
 
@@ -115,15 +116,30 @@ def _pay_funding(venue: Venue, now_ms: int) -> None:
         premium = market.premium
         rate = hourly_funding_rate(premium)
         market.start_funding_hour()
-        entry = {
-            "coin": asset.name,
-            "fundingRate": wire(rate),
-            "premium": wire(premium),
-            "time": now_ms,
-        }
-        venue.add_funding_rate(entry)
+        venue.add_funding_rate(_rate_entry(asset.name, rate, premium, now_ms))
         for account in venue.accounts.values():
             _pay_position(venue, account, asset.name, rate, now_ms)
+
+
+def _rate_entry(coin: str, rate: Decimal, premium: Decimal, time_ms: int) -> dict[str, Any]:
+    return {
+        "coin": coin,
+        "fundingRate": wire(rate),
+        "premium": wire(premium),
+        "time": time_ms,
+    }
+
+
+def invent_past_funding(venue: Venue, now_ms: int) -> None:
+    """Give a new venue the funding rates of the hours before it began."""
+    for asset in venue.universe.assets:
+        market = venue.markets[asset.name]
+        for hour in range(now_ms // HOUR_MS - PAST_FUNDING_HOURS + 1, now_ms // HOUR_MS + 1):
+            end_ms = hour * HOUR_MS
+            samples = [market.basis_at(end_ms - i * HOUR_MS // 12) for i in range(12)]
+            premium = Decimal(f"{sum(samples) / len(samples):.10f}")
+            rate = hourly_funding_rate(premium)
+            venue.add_funding_rate(_rate_entry(asset.name, rate, premium, end_ms))
 
 
 def _pay_position(venue: Venue, account: Account, coin: str, rate: Decimal, now_ms: int) -> None:

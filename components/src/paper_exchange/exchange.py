@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from paper_exchange.auth import ANY_NETWORK, authorise, parse_request
+from paper_exchange.auth import ANY_NETWORK, Request, authorise, parse_request
 from paper_exchange.candles import Candle
 from paper_exchange.canonical import L1Action, UserSigned
-from paper_exchange.engine import execute, step
+from paper_exchange.engine import execute, invent_past_funding, step
 from paper_exchange.feed import Feed
 from paper_exchange.ledger import Account
 from paper_exchange.limits import address_problem
@@ -27,6 +28,13 @@ PRUNE_MS = 3_600_000
 log = structlog.get_logger("paper_exchange")
 
 Reply = dict[str, Any]
+
+
+class BrokenVenueError(RuntimeError):
+    """The venue hit an error it cannot recover from and takes no more actions."""
+
+    def __init__(self) -> None:
+        super().__init__("the venue stopped after an error; restart it")
 
 
 @dataclass
@@ -70,6 +78,7 @@ class Exchange:
         self.network = network
         self.address_limits = address_limits
         self.subscribers = Subscribers()
+        self.broken = False
         self._saved_ms = 0
         self._pruned_ms = feed.time_ms
         self._closed_candles: list[tuple[str, Candle]] = []
@@ -81,7 +90,10 @@ class Exchange:
                 self._closed_candles.append((asset.name, candle))
             venue.markets[asset.name] = market
         store.load_into(venue)
+        if not venue.funding_rates:
+            invent_past_funding(venue, feed.time_ms)
         self._save_prices()
+        self.commit()
 
     # --- actions --------------------------------------------------------------------------
 
@@ -93,6 +105,10 @@ class Exchange:
         """
         request = parse_request(body)
         now_ms = self.clock.now_ms()
+        with self._fatal():
+            return self._run(request, now_ms)
+
+    def _run(self, request: Request, now_ms: int) -> Reply:
         try:
             account = authorise(self.venue, request, self.network, now_ms)
             self._count(account, request.action, now_ms)
@@ -102,6 +118,20 @@ class Exchange:
             reply = {"status": "err", "response": str(error)}
         self.commit()
         return reply
+
+    @contextmanager
+    def _fatal(self) -> Generator[None, None, None]:
+        """An error in here leaves memory ahead of the state file: the venue must stop.
+
+        Everything acknowledged so far is in the file; a restart goes on from there.
+        """
+        if self.broken:
+            raise BrokenVenueError
+        try:
+            yield
+        except Exception:
+            self.broken = True
+            raise
 
     def _count(self, account: Account, action: L1Action | UserSigned, now_ms: int) -> None:
         """Charge an action to its address.
@@ -128,6 +158,10 @@ class Exchange:
 
     def advance(self) -> None:
         """Move prices up to now; prices follow the wall, not a skewed clock."""
+        with self._fatal():
+            self._advance()
+
+    def _advance(self) -> None:
         moved = False
         for time_ms, prices in self.feed.advance(self.clock.wall_ms()):
             moved = True

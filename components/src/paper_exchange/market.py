@@ -18,7 +18,7 @@ from paper_exchange.universe import Asset
 ORACLE_PERIOD_MS = 3_000
 MARK_EMA_SECS = 150.0
 BASIS_AMPLITUDE = 7e-4
-BASIS_PERIOD_MS = 2 * 3_600_000
+BASIS_PERIOD_MS = 7 * 3_600_000
 TRADE_PROBABILITY = 0.1
 TAPE_LENGTH = 200
 HASH_BYTES = 32
@@ -67,10 +67,14 @@ class Market:
         self.mark = self._mark()
         return self._print_trades(now_ms)
 
-    def _oracle_at(self, now_ms: int) -> float:
+    def basis_at(self, now_ms: int) -> float:
+        """How far, as a fraction, the price stands above the oracle: a slow wave per coin."""
         phase = (now_ms % BASIS_PERIOD_MS) / BASIS_PERIOD_MS + (self.key % 1000) / 1000
-        basis = BASIS_AMPLITUDE * math.sin(2 * math.pi * phase)
-        return float(self.price(self.round_units(self.fair_px * (1 - basis))))
+        return BASIS_AMPLITUDE * math.sin(2 * math.pi * phase)
+
+    def _oracle_at(self, now_ms: int) -> float:
+        fair_oracle = self.fair_px * (1 - self.basis_at(now_ms))
+        return float(self.price(self.round_units(fair_oracle)))
 
     def _mid_float(self) -> float:
         return (self.quote.bid + self.quote.ask) / 2 / self.asset.price_scale

@@ -93,6 +93,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         "candle_snapshot_1h",
         {"type": "candleSnapshot", "req": {"coin": "BTC", "interval": "1h", "startTime": 0}},
     ),
+    ("funding_history_no_end", {"type": "fundingHistory", "coin": "BTC", "startTime": 0}),
     ("clearinghouse_state_isolated_position", {"type": "clearinghouseState"}),
     ("clearinghouse_state_empty_account", {"type": "clearinghouseState", "user": "0x" + "9" * 40}),
     ("spot_clearinghouse_state", {"type": "spotClearinghouseState"}),

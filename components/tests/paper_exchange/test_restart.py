@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +20,8 @@ from hyperliquid.exchange import Exchange
 from hyperliquid.utils.signing import sign_l1_action
 from hyperliquid.utils.types import Cloid
 
-from paper_exchange.__main__ import main
+from paper_exchange.__main__ import build, main, parser
+from paper_exchange.exchange import BrokenVenueError
 
 GTC = {"limit": {"tif": "Gtc"}}
 
@@ -84,6 +86,25 @@ def test_two_venues_never_share_a_state_file(
     start_paper("--state", state)
     assert main(["--port", "0", "--state", state]) == 2
     assert "database is locked" in capsys.readouterr().err
+
+
+def test_a_failed_commit_stops_the_venue_instead_of_acknowledging(
+    master: Any, accounts_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange, store = build(parser().parse_args(["--port=0", f"--accounts={accounts_file}"]))
+
+    def full(*_: Any) -> None:
+        raise sqlite3.OperationalError("disk is full")
+
+    monkeypatch.setattr(store, "save", full)
+    now = int(time.time() * 1000)
+    with pytest.raises(sqlite3.OperationalError):
+        exchange.submit(noop(master, now))
+    monkeypatch.undo()
+    with pytest.raises(BrokenVenueError):
+        exchange.submit(noop(master, now + 1))
+    with pytest.raises(BrokenVenueError):
+        exchange.advance()
 
 
 def test_termination_is_clean(start_paper: Callable[..., Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from paper_exchange.engine import invent_past_funding
 from paper_exchange.placement import ActionError
 
 CLOID = "0x" + "0" * 31 + "1"
@@ -302,6 +304,16 @@ def test_funding_is_paid_on_the_hour_by_longs(desk: Any) -> None:
     expected = -(oracle * rate).quantize(Decimal("0.000001"), rounding="ROUND_DOWN")
     assert Decimal(entry["delta"]["usdc"]) == expected == desk.account().funding
     assert desk.gap() == 0
+
+
+def test_past_funding_is_hourly_and_varies(desk: Any) -> None:
+    invent_past_funding(desk.venue, desk.now_ms)
+    entries = list(desk.venue.funding_rates["BTC"])
+    assert len(entries) == 480
+    gaps = {b["time"] - a["time"] for a, b in pairwise(entries)}
+    assert gaps == {3_600_000}
+    assert entries[-1]["time"] <= desk.now_ms
+    assert len({entry["fundingRate"] for entry in entries}) > 1
 
 
 def test_cross_account_is_liquidated_in_the_book(desk: Any) -> None:
