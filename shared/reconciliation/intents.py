@@ -61,11 +61,13 @@ def decide(
     price: Observation[Decimal],
     execution: Observation[Execution],
     filters: Observation[PlanFilters],
+    pause_reason: str = "",
 ) -> Verdict:
     """Plan the symbol if everything about it is known and nothing of it is under way.
 
     An input that is not ``Known`` means no order, neither up nor down. ``price`` is the mid
-    in USD.
+    in USD. ``pause_reason``: why the symbol waits for a person (empty: it does not); a paused
+    symbol only closes.
     """
     symbol = target.symbol
 
@@ -98,5 +100,7 @@ def decide(
     if not planned.orders:
         return Verdict(symbol, Decision.HOLD, planned.reason, planned)
     order = planned.orders[0]
+    if pause_reason and not order.reduce_only:
+        return Verdict(symbol, Decision.WAIT, f"paused: {pause_reason}", planned)
     name = plan_intent_id(symbol, execution.value.plan_epoch, order.leg)
     return Verdict(symbol, Decision.TRADE, f"{planned.move} to the target", planned, name)

@@ -16,9 +16,12 @@ from sqlalchemy import select, update
 from shared.database import UnitOfWork
 from shared.observation import Known, Stale, Unknown
 from shared.reconciliation.intents import Decision
+from shared.reconciliation.progress import HALT_AFTER
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.redis_keys import price
+from shared.storage.risk_state import RiskStateStore
 from shared.storage.tables import iteration_shards, order_execution_log, order_fills, products
+from worker.services.reconciliation import resume
 
 # 100,000 USD x 0.5 (probationary) x 40 / 100 runs = 20,000 USD
 LONG, SHORT = 40.0, -40.0
@@ -343,6 +346,59 @@ def test_every_answer_of_the_gateway_is_kept_as_a_reason(
     assert entry.decision == "trade"
     assert entry.intent_id == "BTC:0:open"
     assert entry.detail["reply"]["outcome"] == outcome
+
+
+def test_refusals_in_a_row_halt_the_symbol_and_a_person_resumes_it(scene: Any) -> None:
+    scene.world.fail_gateway = lambda _: (422, {"error": "invalid_order", "message": "tick"})
+    scene.want(BTC=LONG, ETH=LONG)
+    scene.cycle(HALT_AFTER + 3)
+    assert len([o for o in scene.world.asked if o["symbol"] == "BTC"]) == HALT_AFTER
+    entry = why(scene, "BTC")
+    assert entry.decision == "wait"
+    assert "5 orders in a row were refused; the last: tick" in entry.detail["reason"]
+    scene.world.fail_gateway = None
+    scene.cycle(2)
+    assert scene.world.sizes == {}
+    resume(scene.engine, "BTC", "the filter was fixed", "somebody", scene.world.clock.now_ms())
+    scene.cycle(2)
+    assert scene.world.sizes == {"BTC": Decimal("0.4")}
+
+
+def test_a_halted_symbol_still_closes(scene: Any) -> None:
+    scene.world.sizes = {"BTC": Decimal("0.4")}
+    with UnitOfWork(scene.engine) as uow:
+        RiskStateStore(uow.conn).set_pause("BTC", True, 1, reason="by hand", actor="me")
+        uow.commit()
+    scene.want(BTC=SHORT)
+    scene.cycle(3)
+    assert legs(scene) == [("BTC", "sell", "0.4", True)]
+
+
+def test_after_a_refusal_the_account_is_read_again_before_the_next_plan(scene: Any) -> None:
+    scene.world.fail_gateway = lambda _: (422, {"error": "invalid_order"})
+    scene.want(BTC=LONG)
+    scene.cycle()
+    assert scene.reconciler.look().looked[0].verdict.decision is Decision.WAIT
+    assert scene.requested
+
+
+@pytest.mark.parametrize(
+    "answer", [(401, {}), (403, {"rule": "kill_switch"}), (409, {}), (503, {}), (500, {}), None]
+)
+def test_what_is_no_refusal_halts_nothing(scene: Any, answer: Any) -> None:
+    scene.world.fail_gateway = lambda _: answer
+    scene.want(BTC=LONG)
+    scene.cycle(HALT_AFTER + 2)
+    assert len(scene.world.asked) == HALT_AFTER + 2
+
+
+def test_a_fill_ends_a_row_of_refusals(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.world.fail_gateway = lambda _: (422, {"error": "invalid_order"})
+    scene.cycle(HALT_AFTER - 1)
+    scene.world.fail_gateway = None
+    scene.cycle()
+    assert scene.inputs.gather().refusals["BTC"].count == 0
 
 
 def test_a_gateway_that_is_not_there_is_unavailable(scene: Any) -> None:

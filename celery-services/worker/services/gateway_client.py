@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from shared.exchange.precision import plain
 from shared.reconciliation.plan import PlannedOrder
+from shared.reconciliation.progress import Step
 
 
 class Outcome(StrEnum):
@@ -43,6 +44,7 @@ _BY_STATUS = {
     409: Outcome.CONFLICT,
     503: Outcome.UNAVAILABLE,
 }
+_ENDED_WITHOUT_A_FILL = frozenset({"REJECTED", "CANCELLED", "EXPIRED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,23 @@ class GatewayReply:
         """State of the order in the journal, where the gateway told it."""
         state = self.body.get("state")
         return state if isinstance(state, str) else None
+
+    @property
+    def step(self) -> Step:
+        """What the answer means for the symbol's progress."""
+        if self.status == requests.codes.unprocessable:
+            return Step.REFUSED
+        if self.outcome is not Outcome.ACCEPTED:
+            return Step.OPEN
+        if str(self.body.get("filled_size", "0")) != "0":
+            return Step.FILLED
+        return Step.REFUSED if self.state in _ENDED_WITHOUT_A_FILL else Step.OPEN
+
+    @property
+    def said(self) -> str:
+        """The gateway's own words."""
+        words = self.body.get("reason") or self.body.get("message") or self.outcome.value
+        return str(words)
 
 
 class GatewayClient:

@@ -28,12 +28,15 @@ from shared.reconciliation.consensus import (
 from shared.reconciliation.demand import DemandRules, ShardSums, demands, overdue
 from shared.reconciliation.intents import Execution
 from shared.reconciliation.plan import PlanFilters
+from shared.reconciliation.progress import Refusals
 from shared.reconciliation.target import Demand, TargetRules
 from shared.storage import runs, shards
 from shared.storage.balances import Balance, BalanceStore
 from shared.storage.execution_state import ExecutionState, ExecutionStateStore
 from shared.storage.positions import PositionStore
 from shared.storage.products import Product, ProductStore
+from shared.storage.refusals import RefusalStore
+from shared.storage.risk_state import RiskStateStore
 from shared.storage.streams import PriceStore, StoredPriceError
 from worker.services.observers import ObserverClient
 
@@ -96,6 +99,8 @@ class Inputs:
     quorum: Mapping[str, Consensus]
     executions: Mapping[str, Observation[Execution]]
     filters: Mapping[str, Observation[PlanFilters]]
+    pauses: Mapping[str, str]
+    refusals: Mapping[str, Refusals]
 
     @property
     def account_value(self) -> Observation[Decimal]:
@@ -116,6 +121,8 @@ class _Stored:
     demands: Mapping[str, Observation[Demand]]
     local: Ballot
     products: Mapping[str, Product]
+    pauses: Mapping[str, str]
+    refusals: Mapping[str, Refusals]
 
 
 class InputReader:
@@ -161,7 +168,7 @@ class InputReader:
                     symbol,
                     ballots,
                     journal.fills[symbol],
-                    journal.executions[symbol].settled_ms,
+                    max(journal.executions[symbol].settled_ms, stored.refusals[symbol].last_ms),
                     self._limits.consensus,
                     now_ms,
                 )
@@ -169,6 +176,8 @@ class InputReader:
             },
             executions={s: Known(journal.executions[s], now_ms) for s in symbols},
             filters={s: self._filters(stored.products.get(s), now_ms) for s in symbols},
+            pauses=stored.pauses,
+            refusals=stored.refusals,
         )
 
     def _stored(self) -> _Stored:
@@ -180,6 +189,11 @@ class InputReader:
                 demands=self._demands(uow.conn, products, now_ms),
                 local=_local(uow.conn),
                 products=products,
+                pauses={
+                    symbol: pause.reason or "no reason was given"
+                    for symbol, pause in RiskStateStore(uow.conn).load().pauses.items()
+                },
+                refusals=RefusalStore(uow.conn).load(self._limits.symbols),
             )
 
     def _balance(self, conn: Connection, now_ms: int) -> Observation[Balance]:

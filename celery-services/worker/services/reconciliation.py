@@ -8,14 +8,14 @@ plans, which carry the same intent ids, of which the gateway's journal keeps one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from shared import instruments
 from shared.config import Settings
@@ -24,8 +24,11 @@ from shared.observation import Known
 from shared.reconciliation.exposure import room_usd, worst_usd
 from shared.reconciliation.intents import Decision, Verdict, decide
 from shared.reconciliation.plan import PlannedOrder
+from shared.reconciliation.progress import Refusals, after
 from shared.reconciliation.target import Target, targets
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
+from shared.storage.refusals import RefusalStore
+from shared.storage.risk_state import RiskStateStore
 from worker.services import why
 from worker.services.gateway_client import GatewayClient, GatewayReply, Outcome
 from worker.services.inputs import InputReader, Inputs, Limits
@@ -94,6 +97,7 @@ class Reconciler:
                     inputs.prices[symbol],
                     inputs.executions[symbol],
                     inputs.filters[symbol],
+                    inputs.pauses.get(symbol, ""),
                 ),
             )
             for symbol in inputs.symbols
@@ -185,16 +189,33 @@ class Reconciler:
 
         retry_deadlocks(write)
 
-    def _complete(self, inputs: Inputs, looked: Iterable[Looked]) -> None:
+    def _complete(self, inputs: Inputs, looked: Collection[Looked]) -> None:
         entries = [self._entry(inputs, x) for x in looked]
+
+        refusals = {
+            x.symbol: after(inputs.refusals[x.symbol], x.reply.step, inputs.at_ms, x.reply.said)
+            for x in looked
+            if x.reply is not None
+        }
+        changed = {s: r for s, r in refusals.items() if r != inputs.refusals[s]}
+        halted = [s for s, r in changed.items() if r.halts and s not in inputs.pauses]
 
         def write() -> None:
             with UnitOfWork(self._engine) as uow:
                 ReconciliationLog(uow.conn).complete(entries)
+                RefusalStore(uow.conn).save(changed, inputs.at_ms)
+                for symbol in halted:
+                    self._halt(uow.conn, symbol, changed[symbol], inputs.at_ms)
                 uow.commit()
 
         if entries:
             retry_deadlocks(write)
+
+    def _halt(self, conn: Connection, symbol: str, refusals: Refusals, now_ms: int) -> None:
+        """Stop opening orders of a symbol until a person resumes it."""
+        reason = f"{refusals.count} orders in a row were refused; the last: {refusals.said}"
+        RiskStateStore(conn).set_pause(symbol, True, now_ms, reason=reason, actor="reconciliation")
+        log.error("symbol_halted", symbol=symbol, reason=reason)
 
     def _entry(self, inputs: Inputs, x: Looked) -> WhyEntry:
         plan = x.verdict.plan
@@ -234,3 +255,20 @@ def _closed_usd(x: Looked, inputs: Inputs) -> Decimal:
     filled = Decimal(str(x.reply.body.get("filled_size", "0")))
     price = inputs.prices[x.symbol]
     return filled * price.value if isinstance(price, Known) else Decimal(0)
+
+
+def resume(engine: Engine, symbol: str, reason: str, actor: str, now_ms: int) -> bool:
+    """Let a paused symbol open positions again; False if it was not paused."""
+
+    def work() -> bool:
+        with UnitOfWork(engine) as uow:
+            risk = RiskStateStore(uow.conn)
+            if symbol not in risk.load().pauses:
+                return False
+            risk.set_pause(symbol, False, now_ms, reason=reason, actor=actor)
+            RefusalStore(uow.conn).save({symbol: Refusals()}, now_ms)
+            uow.commit()
+        log.warning("symbol_resumed", symbol=symbol, reason=reason, actor=actor)
+        return True
+
+    return retry_deadlocks(work)

@@ -31,6 +31,8 @@ def detail(
         "voters": [_voter(ballot) for ballot in inputs.ballots],
         "price_usd": _observed(inputs.prices[symbol], _number),
         "orders": _observed(inputs.executions[symbol], _execution),
+        "pause": inputs.pauses.get(symbol),
+        "refusals": inputs.refusals[symbol].count,
         "plan": None if verdict.plan is None else _plan(verdict.plan),
         "reply": None
         if reply is None
