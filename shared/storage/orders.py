@@ -8,6 +8,7 @@ symbol, a second use of a leg, and a second row for an intent.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -47,10 +48,6 @@ class StalePlan(JournalConflict):
 
 class LegUsed(JournalConflict):
     """The symbol's plan epoch already has an intent for this leg."""
-
-
-class UnknownOrder(LookupError):
-    """The journal has no such order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,26 +207,19 @@ class OrderStore:
         after = verdict.state
         if after is not record.state:
             check_transition(record.state, after)
-        values: dict[str, Any] = {
-            "state": after.value,
+        changes: dict[str, Any] = {
             "reason": verdict.reason[:MAX_REASON],
+            "oid": record.oid if verdict.oid is None else verdict.oid,
             "filled_size": verdict.filled_size,
             "avg_price": verdict.avg_price,
             "updated_ms": now_ms,
+            "resolved_ms": now_ms if after in TERMINAL else None,
         }
-        if verdict.oid is not None:
-            values["oid"] = verdict.oid
-        if venue_reply is not None:
-            values["venue_reply"] = venue_reply
-        if after in TERMINAL:
-            values["resolved_ms"] = now_ms
-        self._change(record, **values)
+        reply = {} if venue_reply is None else {"venue_reply": venue_reply}
+        self._change(record, state=after.value, **changes, **reply)
         if after in TERMINAL:
             self._advance_epoch(record.symbol, record.plan_epoch, now_ms)
-        updated = self.find(record.intent_id)
-        if updated is None:
-            raise UnknownOrder(record.intent_id)
-        return updated
+        return dataclasses.replace(record, state=after, **changes)
 
     def save_nonce(self, signer: str, nonce: int) -> None:
         """Remember that ``nonce`` is used; the stored one never goes down."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from order_gateway.account import AccountView
 from order_gateway.clock import wall_ms
+from order_gateway.connections import make_pooled_engine
 from order_gateway.exits import Exits
 from order_gateway.fills import FillsConsumer
 from order_gateway.guard import RiskGuard
@@ -26,7 +27,7 @@ from order_gateway.runtime import Runtime
 from order_gateway.sender import ActionSender
 from order_gateway.service import OrderService
 from shared.config import Secrets, Settings
-from shared.database import make_engine, make_redis
+from shared.database import make_redis
 from shared.exchange.signing import ActionSigner
 from shared.exchange_manager import ExchangeManager
 from shared.orders.evidence import EvidenceRules
@@ -60,7 +61,7 @@ def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) ->
         hyperliquid.privateKey, mainnet=settings.venue.network == "mainnet"
     )
     audit = AuditTrail(settings.risk.audit_trail)
-    engine = make_engine(settings, secrets)
+    engine = make_pooled_engine(settings, secrets)
     client = make_redis(settings, secrets)
     manager = ExchangeManager(settings, wallet, client)
     limits = limits_of(settings.risk)

@@ -50,6 +50,7 @@ class Wire:
 
 class _Relay(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65_536  # headers and body in one packet
     wire: Wire
 
     def do_POST(self) -> None:
