@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
+
+import numpy as np
 
 from shared.observation import Known, Observation, Unknown
 from shared.providence import aggregate
 from shared.providence.sizing import cohort_factor
 from shared.reconciliation.target import Demand
+
+_FIELDS = aggregate.SUMS_DTYPE.names or ()
+_FIELD_SET = frozenset(_FIELDS)
+_COUNTS = frozenset(
+    name for name in _FIELDS if np.issubdtype(aggregate.SUMS_DTYPE[name], np.integer)
+)
+_values = itemgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,7 @@ def demands(
         return dict.fromkeys(symbols, Unknown(reason))
     product_ids = sorted(products.values())
     try:
-        merged = aggregate.merge([aggregate.from_json(s.sums, product_ids) for s in shards])
+        merged = aggregate.from_json(_added_up(shards, product_ids), product_ids)
     except ValueError as error:
         return dict.fromkeys(symbols, Unknown(f"the runs' sums cannot be read: {error}"))
     current = [s.sums_tick for s in shards if s.shard_id not in without_runs]
@@ -83,6 +93,36 @@ def demands(
         else:
             found[symbol] = Known(wanted, as_of_ms)
     return found
+
+
+def _added_up(
+    shards: Sequence[ShardSums], product_ids: Sequence[int]
+) -> dict[str, dict[str, int | float]]:
+    """Sums of all shards by product, in the stored form.
+
+    Added in the order of the shards, so with the bits of ``aggregate.merge``, but a shard at a
+    time instead of a number at a time; counts stay exact up to 2**53. Raises ``ValueError`` for
+    a row with other fields or of another product.
+    """
+    columns = {str(product_id): column for column, product_id in enumerate(product_ids)}
+    total = np.zeros((len(product_ids), len(_FIELDS)))
+    for shard in shards:
+        if not shard.sums:
+            continue
+        if not all(row.keys() == _FIELD_SET for row in shard.sums.values()):
+            raise ValueError(f"the sums of shard {shard.shard_id} have other fields")
+        unlisted = shard.sums.keys() - columns.keys()
+        if unlisted:
+            raise ValueError(f"shard {shard.shard_id} has runs on unlisted {sorted(unlisted)}")
+        rows = [columns[product] for product in shard.sums]
+        total[rows] += np.array([_values(row) for row in shard.sums.values()], dtype=float)
+    return {
+        product: {
+            name: int(value) if name in _COUNTS else value
+            for name, value in zip(_FIELDS, total[column].tolist(), strict=True)
+        }
+        for product, column in columns.items()
+    }
 
 
 def _demand(row: Any, rules: DemandRules) -> Demand:

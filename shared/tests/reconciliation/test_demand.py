@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.observation import Known, Unknown
+from shared.providence import aggregate
 from shared.reconciliation.demand import DemandRules, ShardSums, demands
 
 NOW = 1_000_000
@@ -48,6 +51,27 @@ def test_shards_add_up_and_the_oldest_dates_the_sum() -> None:
     assert found["BTC"].value.weighted_direction == 1.5
     assert (found["BTC"].value.active_runs, found["BTC"].value.qualifying_runs) == (20, 10)
     assert found["BTC"].value.factor == 0.5
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["1", "2"]), st.floats(-1e9, 1e9, allow_subnormal=False), max_size=2
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_sums_have_the_bits_that_merging_arrays_gives(cast: list[dict[str, float]]) -> None:
+    shards = [
+        shard(n, {product: row(direction) for product, direction in said.items()})
+        for n, said in enumerate(cast)
+    ]
+    merged = aggregate.merge([aggregate.from_json(s.sums, [1, 2]) for s in shards])
+    found = ask(*shards)
+    for column, symbol in enumerate(("BTC", "ETH")):
+        assert isinstance(found[symbol], Known)
+        assert found[symbol].value.weighted_direction == merged["weighted_direction"][column]
 
 
 def test_a_symbol_without_runs_is_known_to_be_wanted_flat() -> None:
