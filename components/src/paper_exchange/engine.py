@@ -13,7 +13,7 @@ from paper_exchange.liquidation import liquidate_unsafe
 from paper_exchange.margin import hourly_funding_rate
 from paper_exchange.market import ZERO_HASH
 from paper_exchange.matching import match_resting
-from paper_exchange.placement import ActionError, cancel, cancel_orders, modify_orders, place_orders
+from paper_exchange.placement import ActionError, cancel_orders, modify_orders, place_orders
 from paper_exchange.settings import (
     DAY_MS,
     run_user_signed,
@@ -21,6 +21,7 @@ from paper_exchange.settings import (
     update_isolated_margin,
     update_leverage,
 )
+from paper_exchange.settlement import cancel
 from paper_exchange.state import Venue
 from paper_exchange.triggers import activate_children, fire_triggers
 

@@ -10,7 +10,7 @@ from paper_exchange.decimals import price_problem, size_is_valid, wire
 from paper_exchange.ledger import Account
 from paper_exchange.matching import Execution, best_prices, crosses, take
 from paper_exchange.orders import CANCELED, FILLED, OPEN, WAITING, Order, Trigger
-from paper_exchange.settlement import fee_rate, reducible
+from paper_exchange.settlement import cancel, fee_rate, reducible
 from paper_exchange.state import Venue
 from paper_exchange.universe import Asset
 
@@ -268,15 +268,6 @@ def cancel_orders(
         cancel(venue, order, CANCELED, now_ms)
         statuses.append("success")
     return statuses
-
-
-def cancel(venue: Venue, order: Order, status: str, now_ms: int) -> None:
-    """End an open order and the children that wait for it."""
-    venue.set_status(order, status, now_ms)
-    for oid in order.children:
-        child = venue.orders.get(oid)
-        if child is not None and child.status == WAITING:
-            venue.set_status(child, CANCELED, now_ms)
 
 
 def modify_orders(

@@ -8,7 +8,7 @@ from typing import Any
 from paper_exchange.decimals import ZERO, micro_trunc
 from paper_exchange.ledger import DAY_MS, GROWTH_FEE_FACTOR, HIP3_FEE_FACTOR, Account, apply_trade
 from paper_exchange.market import synthetic_address
-from paper_exchange.orders import FILLED, OPEN, WAITING, Fill, Order
+from paper_exchange.orders import CANCELED, FILLED, OPEN, WAITING, Fill, Order
 from paper_exchange.state import Venue
 from paper_exchange.universe import Asset
 
@@ -138,9 +138,18 @@ def reducible(venue: Venue, order: Order) -> Decimal:
     return abs(held)
 
 
+def cancel(venue: Venue, order: Order, status: str, now_ms: int) -> None:
+    """End an open order and the children that wait for it."""
+    venue.set_status(order, status, now_ms)
+    for oid in order.children:
+        child = venue.orders.get(oid)
+        if child is not None and child.status == WAITING:
+            venue.set_status(child, CANCELED, now_ms)
+
+
 def cancel_by_venue(venue: Venue, order: Order, status: str, now_ms: int) -> None:
     """Cancel an order that its owner did not cancel, and tell the owner so."""
-    venue.set_status(order, status, now_ms)
+    cancel(venue, order, status, now_ms)
     event = {"nonUserCancel": [{"coin": order.coin, "oid": order.oid}]}
     venue.changes.user_events.append((order.user, event))
 

@@ -136,6 +136,16 @@ def test_replay_maps_data_time_to_wall_time_at_its_speed(tmp_path: Path) -> None
     assert slow.take(600)[-1] == pytest.approx(fast.take(10)[-1])
 
 
+def test_a_restarted_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    recording = load_recording("BTC", write_csv(tmp_path / "BTC_1m.csv", candle_rows(5)))
+    whole = ReplaySource(recording, 10.0)
+    first = ReplaySource(recording, 10.0)
+    first.take(100)
+    second = ReplaySource(recording, 10.0, position_ms=first.position_ms)
+    assert second.price == pytest.approx(whole.take(100)[-1])
+    assert np.allclose(second.take(50), whole.take(50))
+
+
 def test_parquet_ticks_and_bbo_are_read(tmp_path: Path) -> None:
     rows = candle_rows()
     table = pa.table({name: [row[i] for row in rows] for i, name in enumerate(HEADER)})

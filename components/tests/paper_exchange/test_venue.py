@@ -284,6 +284,18 @@ def test_children_die_with_their_parent(desk: Any) -> None:
     assert desk.venue.open_of(desk.account().address) == []
 
 
+def test_children_die_when_the_venue_cancels_their_parent(desk: Any) -> None:
+    bid = desk.best("BTC", is_ask=False)
+    wires = [
+        desk.wire("BTC", "buy", "0.01", str(bid)),
+        desk.wire("BTC", "sell", "0.01", "75000", reduce_only=True, trigger=sl("78000")),
+    ]
+    parent = desk.orders(wires, grouping="normalTpsl")[0]
+    desk.order("BTC", "sell", "0.01", "80000", tif="Ioc")
+    assert status_of(desk, parent) == "selfTradeCanceled"
+    assert desk.venue.open_of(desk.account().address) == []
+
+
 def test_position_tpsl_takes_the_size_of_the_position(desk: Any) -> None:
     desk.order("BTC", "buy", "0.01", "88000", tif="Ioc")
     wire = desk.wire("BTC", "sell", "0", "79000", reduce_only=True, trigger=sl("82000"))
