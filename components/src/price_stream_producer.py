@@ -41,7 +41,7 @@ from shared.storage.streams import PriceStore
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_SECS = 0.5
-LONGEST_PAUSE_SECS = 30.0
+LONGEST_PAUSE_SECS = 10.0
 STEADY_AFTER_SECS = 60.0
 _OPEN_TIMEOUT_SECS = 10.0
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024

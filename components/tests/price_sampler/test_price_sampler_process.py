@@ -97,3 +97,44 @@ def test_a_warm_series_goes_on_live_without_a_hole(
     quotes = PriceStore(redis_client).latest(SYMBOLS)
     assert set(quotes) == set(SYMBOLS)
     assert all(quote.source == "ws" for quote in quotes.values())
+
+
+def test_a_venue_that_goes_away_leaves_ticks_not_ok_and_comes_back(
+    environ: dict[str, str],
+    engine: Engine,
+    redis_client: redis.Redis,
+    venue: PaperVenue,
+    tmp_path: Path,
+) -> None:
+    environ["T3__price_sampler__max_price_age_secs"] = "1.0"
+    services = [
+        Service("price_producer_selector", environ, tmp_path),
+        Service("price_sampler", environ, tmp_path),
+    ]
+
+    def all_ok() -> bool:
+        rows = [row for row in rows_since(engine, 0) if row.source == "live"]
+        return len(rows) >= 2 and all(row.samples["ok"].all() for row in rows[-2:])
+
+    try:
+        wait_until(all_ok, 40, "fresh samples")
+        venue.stop()
+        gone_ms = time.time_ns() // 1_000_000
+        wait_until(lambda: not all_ok(), 10, "a sample without prices")
+        time.sleep(2.0)
+        venue.start()
+        back_ms = time.time_ns() // 1_000_000
+        wait_until(all_ok, 20, "fresh samples again")
+        recovered_ms = time.time_ns() // 1_000_000 - back_ms
+    finally:
+        codes = [service.end() for service in services]
+    assert codes == [0, 0], "\n".join(service.log.read_text() for service in services)
+    rows = [row for row in rows_since(engine, 0) if row.source != "history"]
+    ticks = [row.tick_ms for row in rows]
+    assert ticks == list(range(ticks[0], ticks[-1] + 1, INTERVAL_MS))
+    dark = [row for row in rows if gone_ms + 1_500 < row.tick_ms < back_ms]
+    assert dark
+    for row in dark:
+        assert not row.samples["ok"].any()
+        assert np.isnan(row.samples["mid"]).all()
+    assert recovered_ms < 15_000
