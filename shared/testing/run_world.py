@@ -72,10 +72,11 @@ class RunWorld:
     interval_ms: int = 1000
     gaps: bool = True
     symbols: tuple[str, ...] = SYMBOLS
+    rules: Rules = RULES
     rows_: list[TickRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.config = TickConfig(self.interval_ms, self.symbols, RULES)
+        self.config = TickConfig(self.interval_ms, self.symbols, self.rules)
         self.version = config_version(self.config.to_json())
         self.product_ids = {symbol: place + 1 for place, symbol in enumerate(self.symbols)}
         self.rows_ = list(self._make_rows())
@@ -158,7 +159,7 @@ class RunWorld:
         total = self.warm + self.length
         drift = np.repeat(rng.normal(0.0, 0.0006, (total // 20 + 1, len(self.symbols))), 20, axis=0)
         steps = rng.normal(0.0, 0.001, (total, len(self.symbols))) + drift[:total]
-        prices = np.array([60_000.0, 3_000.0, 150.0])[: len(self.symbols)] * np.exp(
+        prices = np.resize([60_000.0, 3_000.0, 150.0], len(self.symbols)) * np.exp(
             np.cumsum(steps, axis=0)
         )
         not_ok = rng.random((total, len(self.symbols))) < 0.003

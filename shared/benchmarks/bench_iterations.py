@@ -1,0 +1,136 @@
+"""Live iterations end to end, memory per run in Redis, and the rebuild of an empty Redis.
+
+``T3_BENCH_RUNS`` and ``T3_BENCH_TICKS`` make a smaller figure; the goals are for the full size.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from shared.benchmarks.figure import Figure
+from shared.benchmarks.live_platform import LivePlatform, live_platform, settle, wait_for_tick
+from shared.opentelemetry_config import setup
+from shared.providence.run_state import Records
+from shared.storage.run_state_store import RedisRunStateStore
+from shared.testing.run_world import RULES, RunWorld
+
+if TYPE_CHECKING:
+    from worker.wiring import Wiring
+
+RUNS: Final = int(os.environ.get("T3_BENCH_RUNS", "250000"))
+TICKS: Final = int(os.environ.get("T3_BENCH_TICKS", "60"))
+SHARD_SIZE: Final = 500
+WARM_TICKS: Final = 3
+MIN_FILL_SHARE: Final = 0.05
+CHECKED_SHARDS: Final = 4
+SYMBOLS: Final = tuple(f"SYM{number:02d}" for number in range(20))
+REBUILT_RUNS: Final = min(100_000, RUNS)
+ENDLESS: Final = replace(RULES, judge_after_trades=1_000_000)
+FILLS_PER_RUN: Final = 20
+"""Fills each run has on average before Redis is emptied."""
+
+
+def iterations_per_s() -> list[Figure]:
+    """Scheduler, queue, two workers, Redis, fence and MariaDB; tick after tick without a pause.
+
+    Raises ``RuntimeError`` if fewer than 5 % of the runs trade per tick, or if the journal of any
+    checked shard differs from stepping the same runs in memory.
+    """
+    world = RunWorld(
+        length=WARM_TICKS + TICKS, warm=200, gaps=False, symbols=SYMBOLS, rules=ENDLESS
+    )
+    with live_platform(
+        celery__schedules__providence_iteration_scheduler=world.interval_ms / 1000,
+        providence__desired_run_count=RUNS,
+        providence__iteration_batch_size=SHARD_SIZE,
+        providence__iteration_jitter_seconds=0.0,
+        providence__resend_after_seconds=300.0,
+        providence__db_checkpoint_iterations=60,
+        observability__log_level="warning",
+    ) as platform:
+        before = _used_memory(platform)
+        born = settle(platform, world, RUNS, SHARD_SIZE)
+        bytes_per_run = (_used_memory(platform) - before) / RUNS
+        with platform.workers():
+            lags = [_tick(platform, world, tick) for tick in world.ticks]
+        _check_journal(platform, world, born)
+    measured = lags[WARM_TICKS:]
+    return [
+        Figure("iterations_per_s", RUNS * len(measured) / sum(measured), "1/s", 50_000),
+        Figure("tick_lag_p99_s", float(np.quantile(measured, 0.99)), "s", 5.0, "lower"),
+        Figure("redis_bytes_per_run", bytes_per_run, "B", 700, "lower"),
+    ]
+
+
+def rebuild_100k_s() -> Figure:
+    """An empty Redis filled again from checkpoints and ticks, by one process."""
+    length = round(FILLS_PER_RUN / MIN_FILL_SHARE / 1.4) + 31
+    world = RunWorld(length=length, warm=200, gaps=False, symbols=SYMBOLS, rules=ENDLESS)
+    with live_platform(
+        celery__schedules__providence_iteration_scheduler=world.interval_ms / 1000,
+        providence__db_checkpoint_iterations=60,
+        observability__log_level="warning",
+    ) as platform:
+        setup("bench", platform.settings.observability)
+        born = settle(platform, world, REBUILT_RUNS, SHARD_SIZE)
+        with platform.engine.begin() as conn:
+            world.store_rows(conn, [r for r in world.rows_ if r.tick_ms > world.start_ms])
+        shards = [shard.shard_id for shard in platform.runs.shards()]
+        lived = _wiring(platform)
+        for tick in (world.ticks[-32], world.ticks[-2]):
+            for shard_id in shards:
+                lived.iterations.run(shard_id, tick)
+        expected = RedisRunStateStore(platform.redis).load(born["run_id"][:SHARD_SIZE])[0]
+        if expected["fill_seq"].mean() < FILLS_PER_RUN:
+            raise RuntimeError(f"runs have {expected['fill_seq'].mean():.1f} fills only")
+        platform.redis.flushall()
+        rebuilder = _wiring(platform).iterations
+        start = time.perf_counter()
+        rebuilt = sum(rebuilder.run(shard_id, world.ticks[-1]).rebuilt for shard_id in shards)
+        seconds = time.perf_counter() - start
+    if rebuilt != REBUILT_RUNS:
+        raise RuntimeError(f"{rebuilt} runs were rebuilt, expected {REBUILT_RUNS}")
+    return Figure("rebuild_100k_s", seconds * 100_000 / REBUILT_RUNS, "s", 20.0, "lower")
+
+
+def _tick(platform: LivePlatform, world: RunWorld, tick_ms: int) -> float:
+    """Commit one sample and have it iterated; seconds until the last shard is committed."""
+    start = time.perf_counter()
+    with platform.engine.begin() as conn:
+        world.store_rows(conn, world.rows(world.interval_ms, tick_ms, tick_ms))
+    platform.send("providence_iteration_scheduler")
+    wait_for_tick(platform, tick_ms)
+    return time.perf_counter() - start
+
+
+def _check_journal(platform: LivePlatform, world: RunWorld, born: Records) -> None:
+    from worker import wiring
+    from worker.services.stepping import Needs
+
+    stepper = wiring.steppers(platform.engine.begin, platform.settings)[world.interval_ms]
+    share = []
+    for start in np.linspace(0, len(born) - SHARD_SIZE, CHECKED_SHARDS).astype(int).tolist():
+        records = born[start : start + SHARD_SIZE].copy()
+        pieces = stepper.frames(Needs.of(records), world.start_ms, world.ticks[-1])
+        fills = np.concatenate([stepper.advance(records, frames)[0] for frames in pieces])
+        fills = fills[np.lexsort((fills["fill_seq"], fills["run_id"]))]
+        if platform.runs.fills(records["run_id"]).tobytes() != fills.tobytes():
+            raise RuntimeError(f"journal of runs from {start} on differs from the reference")
+        share.append(len(fills) / len(records) / len(world.ticks))
+    if min(share) < MIN_FILL_SHARE:
+        raise RuntimeError(f"only {min(share):.1%} of the runs trade per tick")
+
+
+def _wiring(platform: LivePlatform) -> Wiring:
+    from worker import wiring
+
+    return wiring.build(platform.settings, platform.secrets)
+
+
+def _used_memory(platform: LivePlatform) -> int:
+    return int(platform.redis.info("memory")["used_memory"])
