@@ -238,6 +238,17 @@ class Scene:
             )  # fmt: skip
             uow.commit()
 
+    def list_symbols(self, count: int) -> tuple[str, ...]:
+        """Have the venue list this many more coins, all at 100 USD."""
+        symbols = tuple(f"C{n}" for n in range(count))
+        PRICES.update(dict.fromkeys(symbols, Decimal(100)))
+        with UnitOfWork(self.engine) as uow:
+            ProductStore(uow.conn).sync(
+                Asset(symbol, n, 2, 40, False, False) for n, symbol in enumerate(symbols)
+            )
+            uow.commit()
+        return symbols
+
     def freshen(self) -> None:
         """A second later: prices have come in, sums are committed, the account is read."""
         self.world.clock.advance(1_000)
