@@ -213,12 +213,6 @@ class ExchangeManager:
         self._markets_read = time.monotonic()
         return {market["info"]["name"]: market for market in self._ccxt.markets.values()}
 
-    def reload_markets(self) -> None:
-        """Forget the cached markets; the next use reads them from the venue."""
-        with self._markets_lock:
-            self._markets = None
-            self._cache.clear()
-
     def _ccxt_symbol(self, symbol: str) -> str:
         market = self._loaded_markets().get(symbol)
         if market is None:

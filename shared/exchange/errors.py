@@ -42,9 +42,7 @@ class VenueError(Exception):
 
     error_class: ErrorClass = "other"
 
-    def __init__(
-        self, message: str, *, status: int | None = None, body: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, status: int | None = None, body: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.body = body
@@ -142,9 +140,7 @@ def raise_for_reply(status: int, text: str, request: str) -> object:
     """
     excerpt = text[:200]
     if status == 429:
-        raise RateLimited(
-            f"{request}: the venue answered 429", status=status, body=excerpt
-        )
+        raise RateLimited(f"{request}: the venue answered 429", status=status, body=excerpt)
     if status >= 500:
         raise VenueServerError(
             f"{request}: the venue answered {status}", status=status, body=excerpt
@@ -160,9 +156,7 @@ def raise_for_reply(status: int, text: str, request: str) -> object:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise DecodeError(
-            request, f"the reply is not JSON: {error}", body=excerpt
-        ) from error
+        raise DecodeError(request, f"the reply is not JSON: {error}", body=excerpt) from error
 
 
 def from_transport(error: BaseException, request: str) -> VenueError:
@@ -170,10 +164,7 @@ def from_transport(error: BaseException, request: str) -> VenueError:
     chain = list(_causes(error))
     if any(isinstance(cause, (requests.Timeout, socket.timeout)) for cause in chain):
         return VenueTimeout(f"{request}: no reply in time")
-    if any(
-        isinstance(cause, (requests.exceptions.SSLError, ssl.SSLError))
-        for cause in chain
-    ):
+    if any(isinstance(cause, (requests.exceptions.SSLError, ssl.SSLError)) for cause in chain):
         return TlsFailed(f"{request}: the TLS connection failed: {error}")
     if any(
         isinstance(cause, (urllib3.exceptions.NameResolutionError, socket.gaierror))
@@ -188,7 +179,11 @@ def from_transport(error: BaseException, request: str) -> VenueError:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error itself and what it was made from: causes, contexts, wrapped reasons."""
+    """The error itself and what it was made from: causes, wrapped reasons, arguments.
+
+    Not ``__context__``: that also leads to errors of earlier calls, and a reset that follows a
+    refused connection must never pass for a refusal.
+    """
     pending: list[BaseException] = [error]
     seen: set[int] = set()
     while pending:
@@ -199,7 +194,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield current
         related = (
             current.__cause__,
-            current.__context__,
             getattr(current, "reason", None),
             *current.args,
         )

@@ -51,11 +51,6 @@ class MarketCache:
             log.warning("market_cache_away", reason=str(error))
             return load()
 
-    def clear(self) -> None:
-        """Drop what is cached."""
-        if self._client is not None:
-            self._client.delete(redis_keys.MARKETS)
-
     def _shared(self, client: redis.Redis, load: Callable[[], list[Any]]) -> list[Any]:
         token = uuid.uuid4().hex
         while True:

@@ -113,7 +113,10 @@ class VenueTransport:
     def _send(self, path: str, payload: Mapping[str, object], endpoint: str) -> object:
         try:
             response = self._session.post(
-                self._rest_url + path, data=orjson.dumps(payload), timeout=self._timeout_secs
+                self._rest_url + path,
+                data=orjson.dumps(payload),
+                timeout=self._timeout_secs,
+                allow_redirects=False,  # a followed redirect would send the body twice
             )
         except (requests.RequestException, OSError) as error:
             raise from_transport(error, endpoint) from error
@@ -129,14 +132,17 @@ class VenueTransport:
     ) -> object:
         """One ``/info`` request, repeated after 1, 2 and 4 s while its failure is transient.
 
-        Raises the last ``VenueError``. The breaker counts such a call as one.
+        Raises the last ``VenueError``. The breaker counts such a call as one; what an exit
+        needs to know is asked even while it is open.
         """
         endpoint = f"info:{info_type}"
-        try:
-            self._breaker.before(endpoint)
-        except BreakerOpen as error:
-            self._monitor.refused(endpoint, error)
-            raise
+        chosen = priority or priority_of(info_type)
+        if chosen != "exit":
+            try:
+                self._breaker.before(endpoint)
+            except BreakerOpen as error:
+                self._monitor.refused(endpoint, error)
+                raise
         retrying = Retrying(
             stop=stop_after_attempt(READ_ATTEMPTS),
             wait=wait_exponential(multiplier=1, max=4),
@@ -151,7 +157,7 @@ class VenueTransport:
                 {"type": info_type, **params},
                 endpoint=endpoint,
                 weight=weight_of(info_type),
-                priority=priority or priority_of(info_type),
+                priority=chosen,
                 max_wait_secs=max_wait_secs,
             )
         except VenueError as error:

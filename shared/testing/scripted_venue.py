@@ -23,6 +23,7 @@ class Reply:
     body: str = "{}"
     hang_secs: float = 0.0
     cut: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def json(cls, value: object) -> Reply:
@@ -68,6 +69,8 @@ class ScriptedVenue:
                 self.send_response(reply.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
+                for name, value in reply.headers:
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
 

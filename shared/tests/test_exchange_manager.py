@@ -203,6 +203,21 @@ def test_the_breaker_opens_after_five_failed_reads_and_closes_after_a_good_trial
         assert manager.breaker_state == "closed"
 
 
+def test_what_an_exit_needs_is_asked_while_the_breaker_is_open() -> None:
+    healthy = threading.Event()
+    book = Reply.json({"coin": "BTC", "time": 1, "levels": [[], []]})
+    with ScriptedVenue(lambda _: book if healthy.is_set() else Reply(500)) as venue:
+        manager = manager_for(venue.url)
+        for _ in range(5):
+            with pytest.raises(VenueServerError):
+                manager.book("BTC")
+        healthy.set()
+        with pytest.raises(BreakerOpen):
+            manager.book("BTC")
+        assert manager.book("BTC", priority="exit").symbol == "BTC"
+        assert manager.breaker_state == "closed"
+
+
 def test_refusals_of_the_venue_do_not_open_the_breaker() -> None:
     with ScriptedVenue(lambda _: Reply(422, "no")) as venue:
         manager = manager_for(venue.url)
