@@ -20,7 +20,7 @@ from demo.supervisor import SupervisorError
 from demo.view import make_view
 from shared.native_servers import ServerPreparationError
 
-OK, NOT_GOOD, BAD_INPUT = 0, 1, 2
+OK, NOT_GOOD, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _DESCRIPTION = """\
 Runs the whole platform on this machine: Redis, MariaDB, a paper exchange, the price services, two
@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for fault in error.faults:
             _say(fault)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,7 +137,7 @@ def _watch_session(plan: DemoPlan, duration_secs: float | None) -> int:
     for fault in faults:
         _say(fault)
     for error_line in session.log_errors.last:
-        _say(f"{error_line.process}: {error_line.line[:400]}")
+        _say(f"{error_line.process}: {error_line.brief}")
     print(summary.to_json(), flush=True)
     return NOT_GOOD if faults else OK
 

@@ -13,7 +13,8 @@ _ERROR_LEVELS = frozenset({"error", "critical"})
 _TRACEBACK = "Traceback (most recent call last)"
 # How MariaDB marks them in its own format.
 _SERVER_ERROR = " [ERROR] "
-KEPT_LINES = 20
+KEPT_LINES = 10
+_BRIEF_CHARACTERS = 240
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,17 @@ class LogError:
 
     process: str
     line: str
+
+    @property
+    def brief(self) -> str:
+        """What happened, in one short line."""
+        try:
+            entry = json.loads(self.line)
+        except ValueError:
+            return self.line[:_BRIEF_CHARACTERS]
+        said = " ".join(str(entry.get("event", "")).split())
+        last = str(entry.get("exception", "")).strip().rpartition("\n")[2]
+        return (f"{said}: {last}" if last else said)[:_BRIEF_CHARACTERS]
 
 
 class LogErrors:

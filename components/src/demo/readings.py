@@ -26,7 +26,7 @@ from shared.storage.tables import (
 
 T = TypeVar("T")
 
-RECENT_ORDERS = 12
+RECENT_ORDERS = 40
 EQUITY_POINTS = 240
 _SAMPLED = ("live", "backfill")
 _FILLED = ("FILLED", "PARTIAL")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class State:
     stage: str
     snapshot: Snapshot = field(default_factory=Snapshot)
     processes: tuple[ProcessInfo, ...] = ()
+    restarts: Mapping[str, int] = field(default_factory=dict)
     errors: int = 0
 
 
@@ -195,7 +197,11 @@ class Session:
                 self._remember(info.name, info.pid)
         snapshot = self._readings.read() if self._readings else self._state.snapshot
         self._state = replace(
-            self._state, snapshot=snapshot, processes=infos, errors=self._log_errors.read()
+            self._state,
+            snapshot=snapshot,
+            processes=infos,
+            restarts=Counter(one.name for one in self._past),
+            errors=self._log_errors.read(),
         )
         self._show(self._state)
 

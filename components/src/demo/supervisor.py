@@ -270,6 +270,7 @@ class Supervisor:
         deadline = time.monotonic() + 20
         while not self._answers():
             if not self.is_alive() or time.monotonic() > deadline:
+                self.stop(5.0)
                 words = (paths.logs / "supervisord.out").read_text(errors="replace")[-1000:]
                 raise SupervisorError(f"supervisord did not start: {words.strip()}")
             time.sleep(0.05)

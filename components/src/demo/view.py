@@ -134,10 +134,10 @@ class Screen:
         process_rows = -(-len(state.processes) // 4) + 3
         layout = Layout()
         layout.split_column(
-            Layout(_header(state), size=3),
+            Layout(_header(state, wide=True), size=3),
             Layout(name="top", size=top_rows),
             Layout(name="middle", size=max(height - 3 - top_rows - process_rows, 6)),
-            Layout(_processes_panel(state.processes, columns=4), size=process_rows),
+            Layout(_processes_panel(state, columns=4), size=process_rows),
         )
         layout["top"].split_row(
             Layout(self._prices_panel(state), ratio=5),
@@ -145,19 +145,19 @@ class Screen:
             Layout(_equity_panel(state), ratio=4),
         )
         layout["middle"].split_row(
-            Layout(_positions_panel(state), ratio=1),
-            Layout(_orders_panel(state), ratio=1),
+            Layout(_positions_panel(state), ratio=3),
+            Layout(_orders_panel(state), ratio=2),
         )
         return layout
 
     def _narrow(self, state: State) -> list[RenderableType]:
         return [
-            _header(state),
+            _header(state, wide=False),
             self._prices_panel(state),
             _positions_panel(state),
             _orders_panel(state, limit=4),
             _population_panel(state),
-            _processes_panel(state.processes, columns=3),
+            _processes_panel(state, columns=3),
         ]
 
     def _prices_panel(self, state: State) -> Panel:
@@ -174,7 +174,7 @@ class Screen:
         return _panel(table, "prices", empty="waiting for the first price")
 
 
-def _header(state: State) -> Panel:
+def _header(state: State, *, wide: bool) -> Panel:
     snapshot = state.snapshot
     uptime = max(snapshot.at_ms - state.started_ms, 0) // 1000
     style = _GAIN if state.stage == "running" else _ALERT
@@ -186,18 +186,23 @@ def _header(state: State) -> Panel:
         (f"● {state.stage}", style),
         (f"  up {clock(uptime)}", ""),
     )
-    right = Text.assemble(
+    facts = Text.assemble(
         *_fact("ticks", f"{snapshot.ticks:,}"),
         *_fact("lag", _lag(state)),
         *_fact("iterations", f"{snapshot.iterations:,}"),
         *_fact("runs", f"{snapshot.runs_active:,}"),
         *_fact("errors", str(state.errors), _LOSS if state.errors else ""),
     )
+    if snapshot.faults:
+        facts = Text(snapshot.faults[0], _LOSS, overflow="ellipsis")
     grid = Table.grid(expand=True)
     grid.add_column(no_wrap=True)
-    grid.add_column(justify="right", no_wrap=True)
-    fault = Text(snapshot.faults[0], _LOSS) if snapshot.faults else right
-    grid.add_row(line, fault)
+    if wide:
+        grid.add_column(justify="right", no_wrap=True)
+        grid.add_row(line, facts)
+    else:
+        grid.add_row(line)
+        grid.add_row(facts)
     return Panel(grid, border_style=_QUIET, padding=(0, 1))
 
 
@@ -215,14 +220,14 @@ def _lag(state: State) -> str:
 
 def _population_panel(state: State) -> Panel:
     rows = state.snapshot.population
-    table = _table("reads entropy as", "runs", "", "mean PnL")
+    table = _table("interpretation", "runs", "", "mean PnL")
     table.columns[1].justify = table.columns[3].justify = "right"
     largest = max((row.active for row in rows), default=1)
     for row in rows:
         table.add_row(
             Text(row.interpretation, _NAME),
             f"{row.active:,}",
-            Text("█" * max(round(10 * row.active / largest), 1), "cyan"),
+            Text("▇" * max(round(8 * row.active / largest), 1), "cyan"),
             _signed(row.mean_pnl_usd, 2),
         )
     return _panel(table, "population", empty="no run is alive yet")
@@ -256,10 +261,10 @@ def _equity_panel(state: State) -> Panel:
 
 
 def _positions_panel(state: State) -> Panel:
-    table = _table("", "desired", "actual", "gap", "quorum", "last look")
-    for column in table.columns[1:4]:
+    table = _table("", "desired", "actual", "gap", "quorum", "age", "decision")
+    for column in table.columns[1:6]:
         column.justify = "right"
-    table.columns[5].no_wrap = False
+    table.columns[6].ratio = 1
     threshold = state.plan.settings.reconciliation_engine.minimum_trade_threshold
     for position in state.snapshot.positions:
         table.add_row(
@@ -268,14 +273,16 @@ def _positions_panel(state: State) -> Panel:
             _usd(position.actual_usd),
             _gap(position.gap_usd, threshold),
             _quorum(position),
-            _look(position, state.snapshot.at_ms),
+            Text(f"{max(state.snapshot.at_ms - position.at_ms, 0) // 1000} s", _QUIET),
+            _decision(position),
         )
     return _panel(table, "positions in USD", empty="no look at the account yet")
 
 
 def _orders_panel(state: State, limit: int | None = None) -> Panel:
-    table = _table("time", "", "order", "state", "at")
-    table.columns[4].justify = "right"
+    table = _table("time", "", "order", "state", "at", "USD")
+    for column in table.columns[4:]:
+        column.justify = "right"
     for order in state.snapshot.orders[:limit]:
         table.add_row(
             Text(datetime.fromtimestamp(order.created_ms / 1000, UTC).strftime("%H:%M:%S"), _QUIET),
@@ -283,15 +290,16 @@ def _orders_panel(state: State, limit: int | None = None) -> Panel:
             Text(f"{order.side} {order.size.normalize():f}", _side_style(order)),
             Text(order.state.lower(), _STATE_STYLES.get(order.state, _QUIET)),
             "" if order.avg_price is None else format_price(float(order.avg_price)),
+            "" if order.avg_price is None else f"{order.filled_size * order.avg_price:,.0f}",
         )
     return _panel(table, "intents", empty="no order yet")
 
 
-def _processes_panel(processes: Sequence[ProcessInfo], columns: int) -> Panel:
+def _processes_panel(state: State, columns: int) -> Panel:
     grid = Table.grid(expand=True, padding=(0, 1))
     for _ in range(columns):
         grid.add_column(ratio=1, no_wrap=True)
-    cells = [_process(info) for info in processes]
+    cells = [_process(info, state.restarts.get(info.name, 0)) for info in state.processes]
     rows = -(-len(cells) // columns) if cells else 0
     for row in range(rows):
         grid.add_row(*cells[row::rows])
@@ -299,11 +307,14 @@ def _processes_panel(processes: Sequence[ProcessInfo], columns: int) -> Panel:
     return Panel(Group(grid, footer), title="processes", title_align="left", border_style=_QUIET)
 
 
-def _process(info: ProcessInfo) -> Text:
+def _process(info: ProcessInfo, restarts: int) -> Text:
+    again = (f" ↻{restarts}" if restarts else "", _ALERT)
     if info.state == RUNNING:
-        return Text.assemble(("● ", _GAIN), info.name, (f" {clock(info.uptime_secs)}", _QUIET))
+        return Text.assemble(
+            ("● ", _GAIN), info.name, (f" {clock(info.uptime_secs)}", _QUIET), again
+        )
     style = _LOSS if info.state == FATAL else _ALERT
-    return Text.assemble(("● ", style), info.name, (f" {info.state.lower()}", style))
+    return Text.assemble(("● ", style), info.name, (f" {info.state.lower()}", style), again)
 
 
 def _table(*headings: str) -> Table:
@@ -338,10 +349,10 @@ def _quorum(position: PositionReading) -> Text:
     return Text("unknown", _ALERT)
 
 
-def _look(position: PositionReading, now_ms: int) -> Text:
-    age = f"{max(now_ms - position.at_ms, 0) // 1000} s"
+def _decision(position: PositionReading) -> Text:
     why = position.reason if position.quorum_known else position.quorum
-    return Text.assemble((position.decision, _NAME), f" {why}", (f"  {age} ago", _QUIET))
+    style = _ALERT if position.decision == "unknown" else _NAME
+    return Text.assemble((position.decision, style), (f"  {why}", _QUIET))
 
 
 def _side_style(order: OrderReading) -> str:
