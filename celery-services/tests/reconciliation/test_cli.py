@@ -72,6 +72,10 @@ def test_why_a_symbol_tells_why_there_was_no_order(scene: Any, run: Any) -> None
     assert code == 0
     assert "unknown" in printed
     assert "abstains: answered 503" in printed
+    assert "found 2 times since" in printed
+    scene.world.lenses = {}
+    scene.cycle()
+    _, printed, _ = run("why", "--symbol", "BTC")
     assert "Before that" in printed
 
 

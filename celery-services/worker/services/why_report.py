@@ -135,6 +135,8 @@ def show_reason(reason: WhyEntry) -> RenderableType:
     if detail.get("trace_id"):
         table.add_row("trace", str(detail["trace_id"]))
     title = f"{reason.symbol} at {when(reason.at_ms)}"
+    if "first_ms" in detail:
+        title += f", found {detail['looks']} times since {when(detail['first_ms'])}"
     return Panel(table, title=title, title_align="left", expand=False)
 
 

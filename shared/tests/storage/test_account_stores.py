@@ -177,3 +177,50 @@ def test_a_reply_completes_its_own_reason_only(reasons: Engine) -> None:
         newest, oldest = ReconciliationLog(uow.conn).of_symbol("BTC")
     assert newest.detail == {"reply": {"state": "FILLED"}}
     assert oldest.detail == {"reason": "at its target"}
+
+
+def look(engine: Engine, at_ms: int, reason: str, intent_id: str | None = None) -> None:
+    decision = "hold" if intent_id is None else "trade"
+    with UnitOfWork(engine) as uow:
+        ReconciliationLog(uow.conn).add(
+            [WhyEntry(at_ms, "BTC", decision, intent_id, float(at_ms), {"reason": reason})]
+        )
+        uow.commit()
+
+
+def kept(engine: Engine) -> list[WhyEntry]:
+    with UnitOfWork(engine) as uow:
+        return ReconciliationLog(uow.conn).of_symbol("BTC")
+
+
+def test_looks_that_find_the_same_again_are_one_record_of_the_newest(engine: Engine) -> None:
+    for at_ms in (1_000, 2_000, 3_000):
+        look(engine, at_ms, f"the change of {at_ms}.50 USD is below the minimum")
+    (entry,) = kept(engine)
+    assert (entry.at_ms, entry.gap_usd) == (3_000, 3_000.0)
+    assert entry.detail == {
+        "reason": "the change of 3000.50 USD is below the minimum",
+        "first_ms": 1_000,
+        "looks": 3,
+    }
+
+
+def test_another_finding_is_a_record_of_its_own(engine: Engine) -> None:
+    look(engine, 1_000, "at its target")
+    look(engine, 2_000, "too small")
+    look(engine, 3_000, "at its target")
+    assert [e.at_ms for e in kept(engine)] == [3_000, 2_000, 1_000]
+
+
+def test_orders_are_never_folded(engine: Engine) -> None:
+    look(engine, 1_000, "open to the target", "BTC:1:open")
+    look(engine, 2_000, "open to the target", "BTC:1:open")
+    look(engine, 3_000, "at its target")
+    look(engine, 4_000, "open to the target", "BTC:2:open")
+    assert len(kept(engine)) == 4
+
+
+def test_folding_ends_after_a_while(engine: Engine) -> None:
+    for at_ms in (1_000, 600_000, 601_000, 602_000):
+        look(engine, at_ms, "at its target")
+    assert [e.at_ms for e in kept(engine)] == [602_000, 600_000]
