@@ -26,6 +26,7 @@ from demo.supervisor import FATAL, RUNNING, ProcessInfo
 PLAIN_EVERY_SECS = 10.0
 SPARK_POINTS = 24
 WIDE_COLUMNS = 110
+MIN_CHART_ROWS = 5
 _BARS = "▁▂▃▄▅▆▇█"
 _OLD_PRICE_SECS = 3.0
 _GAIN, _LOSS, _QUIET, _ALERT, _NAME = "green", "red", "bright_black", "yellow", "bold"
@@ -126,17 +127,19 @@ class Screen:
     def render(self, state: State, width: int, height: int) -> RenderableType:
         """The screen for a terminal of this size; one column where it is narrow."""
         if width >= WIDE_COLUMNS:
-            return self._wide(state, height)
+            return self._wide(state, width, height)
         return Group(*self._narrow(state))
 
-    def _wide(self, state: State, height: int) -> RenderableType:
-        top_rows = max(len(state.plan.settings.reconciliation_engine.symbols), 4) + 4
+    def _wide(self, state: State, width: int, height: int) -> RenderableType:
+        symbols = len(state.plan.settings.reconciliation_engine.symbols)
+        top_rows = max(symbols, 4) + 4
         process_rows = -(-len(state.processes) // 4) + 3
+        middle_rows = max(height - 3 - top_rows - process_rows, 6)
         layout = Layout()
         layout.split_column(
             Layout(_header(state, wide=True), size=3),
             Layout(name="top", size=top_rows),
-            Layout(name="middle", size=max(height - 3 - top_rows - process_rows, 6)),
+            Layout(name="middle", size=middle_rows),
             Layout(_processes_panel(state, columns=4), size=process_rows),
         )
         layout["top"].split_row(
@@ -145,9 +148,17 @@ class Screen:
             Layout(_equity_panel(state), ratio=4),
         )
         layout["middle"].split_row(
-            Layout(_positions_panel(state), ratio=3),
+            Layout(name="account", ratio=3),
             Layout(_orders_panel(state), ratio=2),
         )
+        chart_rows = middle_rows - symbols - 3
+        if chart_rows < MIN_CHART_ROWS:
+            layout["account"].update(_positions_panel(state))
+        else:
+            layout["account"].split_column(
+                Layout(_positions_panel(state), size=symbols + 3),
+                Layout(_equity_chart(state, width * 3 // 5 - 16, chart_rows - 2)),
+            )
         return layout
 
     def _narrow(self, state: State) -> list[RenderableType]:
@@ -240,7 +251,6 @@ def _equity_panel(state: State) -> Panel:
         figure = Text.assemble((f"{equity[-1]:,.2f}", "bold"), " USD  ", change)
     else:
         figure = Text("waiting for the first balance", _QUIET)
-    points = _thin(equity, 34)
     waiting = Text.assemble(
         *(part for name, size in queues.items() for part in _fact(name, f"{size:,}"))
     )
@@ -251,13 +261,24 @@ def _equity_panel(state: State) -> Panel:
         *_fact("unknown", str(counts.unknown), _LOSS if counts.unknown else ""),
     )
     body = Group(
-        Padding(figure, (0, 0, 0, 2)),
-        Padding(Text(sparkline(points), _trend_style(points)), (0, 0, 0, 2)),
-        Text(""),
+        Padding(figure, (0, 0, 1, 2)),
         orders,
         waiting,
     )
     return Panel(body, title="account", title_align="left", border_style=_QUIET)
+
+
+def _equity_chart(state: State, columns: int, rows: int) -> Panel:
+    equity = _thin(state.snapshot.equity, columns)
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", style=_QUIET)
+    grid.add_column(no_wrap=True)
+    for number, line in enumerate(chart(equity, rows)):
+        level = max(equity) if number == 0 else min(equity) if number == rows - 1 else None
+        label = "" if level is None else f"{level:,.2f}"
+        grid.add_row(label, Text(line, _trend_style(equity)))
+    body: RenderableType = grid if equity else Text(" waiting for the first balance", _QUIET)
+    return Panel(body, title="equity in USD", title_align="left", border_style=_QUIET)
 
 
 def _positions_panel(state: State) -> Panel:
@@ -388,6 +409,27 @@ def sparkline(values: Iterable[float]) -> str:
     if high == low:
         return _BARS[3] * len(numbers)
     return "".join(_BARS[round((n - low) / (high - low) * (len(_BARS) - 1))] for n in numbers)
+
+
+def chart(values: Sequence[float], rows: int) -> list[str]:
+    """The values as bars over several lines, top line first; none without values."""
+    if not values or rows < 1:
+        return []
+    low, high = min(values), max(values)
+    steps = rows * len(_BARS)
+    heights = [
+        steps // 2 if high == low else 1 + round((v - low) / (high - low) * (steps - 1))
+        for v in values
+    ]
+    return [
+        "".join(_bar(height - row * len(_BARS)) for height in heights)
+        for row in reversed(range(rows))
+    ]
+
+
+def _bar(height: int) -> str:
+    """One cell of a bar that reaches ``height`` eighths above the cell's floor."""
+    return _BARS[min(height, len(_BARS)) - 1] if height > 0 else " "
 
 
 def format_price(price: float) -> str:

@@ -10,7 +10,16 @@ from rich.console import Console
 
 from demo.readings import Snapshot
 from demo.session import State
-from demo.view import PlainView, Screen, clock, format_price, make_view, plain_line, sparkline
+from demo.view import (
+    PlainView,
+    Screen,
+    chart,
+    clock,
+    format_price,
+    make_view,
+    plain_line,
+    sparkline,
+)
 
 
 def drawn(state: State, width: int, height: int = 40) -> str:
@@ -80,6 +89,12 @@ def test_prices_of_the_past_become_a_sparkline(state: State) -> None:
     console = Console(width=150, height=40, file=StringIO(), record=True)
     console.print(screen.render(state, 150, 40))
     assert "▁▅█" in console.export_text()
+
+
+def test_equity_is_drawn_over_several_lines() -> None:
+    assert chart([0.0, 0.5, 1.0], 2) == [" ▁█", "▁██"]
+    assert chart([], 3) == []
+    assert len(chart([5.0, 5.0], 4)) == 4
 
 
 def test_sparklines() -> None:
