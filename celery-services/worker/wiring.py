@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from celery.signals import eventlet_pool_started, worker_process_init
+from celery.signals import eventlet_pool_started, worker_process_init, worker_process_shutdown
 from redis import Redis
 from sqlalchemy import Engine
 
@@ -79,9 +79,13 @@ class Wiring:
         return RedisSentIterations(self.redis)
 
     @cached_property
+    def _kept(self) -> KeptConnection:
+        return KeptConnection(self.engine)
+
+    @cached_property
     def iterations(self) -> IterationService:
         """Iterations on one kept connection: for a prefork child, one task at a time."""
-        begin = KeptConnection(self.engine).begin
+        begin = self._kept.begin
         return IterationService(
             MariaRunStore(begin, self.clock),
             self.run_states,
@@ -91,6 +95,12 @@ class Wiring:
             checkpoint_every=self.settings.providence.db_checkpoint_iterations,
             worker=self.worker,
         )
+
+    def close(self) -> None:
+        """Hang up whatever was opened; everything is dialled again at its next use."""
+        self._kept.close()
+        self.redis.connection_pool.disconnect()
+        self.redis_raw.connection_pool.disconnect()
 
 
 def steppers(begin: Transactions, settings: Settings) -> Steppers:
@@ -161,3 +171,9 @@ def use(wiring: Wiring | None) -> None:
 def _start_afresh(**_: Any) -> None:
     use(None)
     get()
+
+
+@worker_process_shutdown.connect
+def _hang_up(**_: Any) -> None:
+    if _current is not None and _owner_pid == os.getpid():
+        _current.close()

@@ -22,6 +22,7 @@ from shared.providence.run_state import Records, from_json
 from shared.storage import tables
 from shared.storage.run_state_store import RedisRunStateStore
 from shared.storage.run_store import MariaRunStore
+from shared.storage.runs import assign_height
 from shared.testing.clock import FrozenClock
 from shared.testing.run_world import RunWorld
 from worker import wiring
@@ -249,3 +250,85 @@ def test_worker_name_and_time_are_committed(rig: Rig) -> None:
     assert row.worker.endswith(f":{os.getpid()}")
     assert row.sums_tick == row.last_tick == rig.world.ticks[0]
     assert sum(s["active"] for s in row.sums.values()) == len(rig.runs.members(0).run_ids)
+
+
+def test_controls_during_iterations_lose_nothing(rig: Rig) -> None:
+    """Births, exits and heights land between commits; each counts from the tick it names."""
+    ticks = rig.world.ticks
+    stop = threading.Event()
+    asked: list[int] = []
+    patience_ms = 5 * rig.world.interval_ms
+
+    def control() -> None:
+        runs = rig.runs
+        for place in range(12):
+            if stop.wait(0.05):
+                break
+            asked.extend(runs.request_exits([1 + 3 * place], "hand").tolist())
+            assign_height(rig.engine, "take_profit", account_value=None, now_ms=place + 1)
+            runs.spawn(
+                rig.world.newborns(2),
+                np.zeros(2, dtype=np.int32),
+                {p: s for s, p in rig.world.product_ids.items()},
+                desired=1000,
+                tick_ms=rig.world.start_ms,
+                interval_ms=rig.world.interval_ms,
+                now_ms=place,
+            )
+
+    thread = threading.Thread(target=control)
+    thread.start()
+    service = rig.service()
+    for tick in ticks:
+        assert service.run(0, tick).outcome is Outcome.COMMITTED
+        stop.wait(0.01)
+    stop.set()
+    thread.join(timeout=60)
+    assert asked
+    with rig.engine.connect() as conn:
+        rows = conn.execute(select(tables.runs).order_by(tables.runs.c.id)).all()
+    assert len(rows) > COUNT
+    for row in rows:
+        if row.exit_reason == "hand" and row.status == "completed":
+            # A tick without a sample lets the exit wait for the next; it never comes early.
+            assert row.exit_tick <= row.completed_tick <= row.exit_tick + patience_ms
+        elif row.exit_tick is not None and row.exit_tick + patience_ms <= ticks[-1]:
+            assert row.status == "completed"
+            assert row.completed_tick < row.exit_tick
+    ids = np.array([row.id for row in rows])
+    final = rig.runs.checkpoints(ids, ticks[-1])
+    assert final["run_id"].tolist() == ids.tolist()
+    assert verify(final, rig.runs) == []
+    heights = {row.id: row.height for row in rows if row.status == "active"}
+    assert {h for h in heights.values() if h is not None}
+    stored, there = RedisRunStateStore(rig.redis).load(rig.runs.members(0).run_ids)
+    assert there.all()
+    assert (stored["tick"] == ticks[-1]).all()
+
+
+def test_racing_supervisors_never_exceed_the_number(rig: Rig) -> None:
+    gate = threading.Barrier(3)
+    born: list[int] = []
+
+    def grow() -> None:
+        runs = rig.runs
+        gate.wait(timeout=30)
+        for _ in range(4):
+            part = runs.spawn(
+                rig.world.newborns(9),
+                np.zeros(9, dtype=np.int32),
+                {p: s for s, p in rig.world.product_ids.items()},
+                desired=COUNT + 50,
+                tick_ms=rig.world.start_ms,
+                interval_ms=rig.world.interval_ms,
+                now_ms=1,
+            )
+            born.extend(part["run_id"].tolist())
+
+    threads = [threading.Thread(target=grow) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert sorted(born) == list(range(COUNT + 1, COUNT + 51))
+    assert rig.runs.count().active == COUNT + 50
