@@ -50,6 +50,7 @@ class AccountRoute:
                 data=orjson.dumps(body),
                 headers={"Content-Type": "application/json"},
                 timeout=self._timeout_secs,
+                allow_redirects=False,
             )
         except (requests.RequestException, OSError) as error:
             raise from_transport(error, REQUEST) from error
