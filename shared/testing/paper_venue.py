@@ -34,9 +34,10 @@ class PaperVenue:
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
         accounts_file = folder / "accounts.json"
-        accounts_file.write_text(
-            json.dumps({address: {"usdc": usdc} for address, usdc in (accounts or {}).items()})
-        )
+        entries = [
+            {"address": address, "deposit_usdc": usdc} for address, usdc in (accounts or {}).items()
+        ]
+        accounts_file.write_text(json.dumps(entries))
         self._accounts_file = accounts_file
 
     @property

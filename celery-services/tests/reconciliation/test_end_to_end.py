@@ -224,7 +224,7 @@ def platform(
     processes = Processes(tmp_path, environ)
     accounts = tmp_path / "accounts.json"
     wallet = secrets.exchanges.hyperliquid.walletAddress
-    accounts.write_text(json.dumps({wallet: {"usdc": "100000"}}))
+    accounts.write_text(json.dumps([{"address": wallet, "deposit_usdc": 100_000}]))
     processes.start(
         "paper", "paper_exchange", "--port", str(ports["paper"]), "--accounts", str(accounts),
         "--no-rate-limit",

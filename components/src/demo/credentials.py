@@ -110,9 +110,12 @@ def write_secrets_files(paths: DemoPaths, credentials: Credentials) -> None:
 
 def write_accounts(paths: DemoPaths, credentials: Credentials) -> None:
     """The paper exchange's accounts file: one account, its deposit, and the agent that signs."""
-    account = {"usdc": DEPOSIT_USD, "agents": {credentials.agent_address: "demo"}}
-    content = {credentials.wallet_address: account}
-    write_private(paths.accounts, json.dumps(content, indent=1) + "\n")
+    account = {
+        "address": credentials.wallet_address,
+        "deposit_usdc": DEPOSIT_USD,
+        "agents": [credentials.agent_address],
+    }
+    write_private(paths.accounts, json.dumps([account], indent=1) + "\n")
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import logging
 import signal
 import socket
@@ -18,14 +17,13 @@ from pathlib import Path
 import structlog
 import uvicorn
 
+from paper_exchange.accounts import AccountsFileError, load_accounts, open_accounts
 from paper_exchange.app import Options, create_app
 from paper_exchange.auth import ANY_NETWORK, NETWORKS
-from paper_exchange.canonical import MalformedActionError, address
 from paper_exchange.decimals import parse_decimal
 from paper_exchange.exchange import Clock, Exchange
 from paper_exchange.feed import Feed
 from paper_exchange.replay import DataFileError, Recording, load_recording, split_argument
-from paper_exchange.settings import AGENT_LIFE_MS, add_agent, deposit
 from paper_exchange.state import SWITCH_CHOICES, Switches, Venue
 from paper_exchange.store import Store, StoreError
 from paper_exchange.transport import ResettableProtocol
@@ -60,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--accounts",
         metavar="FILE",
-        help='JSON: {"0xaddress": {"usdc": "10000", "agents": {"0xagent": "name"}}}; '
-        "deposits are made once per state",
+        help='JSON list of {"address": "0x..", "deposit_usdc": 10000, "agents": ["0x..", ...]}; '
+        "accounts that the state knows already are left alone",
     )
     p.add_argument("--universe", metavar="FILE", help="JSON with dexes in the shape of `meta`")
     p.add_argument("--network", choices=NETWORKS, default=ANY_NETWORK, help="signing network")
@@ -88,7 +86,7 @@ def build(arguments: argparse.Namespace) -> tuple[Exchange, Store]:
     """Everything behind the port.
 
     Raises:
-        InputError, DataFileError, UniverseError, StoreError: bad input.
+        InputError, AccountsFileError, DataFileError, UniverseError, StoreError: bad input.
     """
     if not 0 <= arguments.port <= 65_535:
         raise InputError(f"--port must be 0 to 65535, found {arguments.port}")
@@ -96,6 +94,7 @@ def build(arguments: argparse.Namespace) -> tuple[Exchange, Store]:
         raise InputError(f"--seed must not be negative, found {arguments.seed}")
     if not 0 < arguments.speed <= 100_000:
         raise InputError(f"--speed must be above 0 and at most 100000, found {arguments.speed:g}")
+    accounts = load_accounts(Path(arguments.accounts)) if arguments.accounts else ()
     universe = load_universe(Path(arguments.universe)) if arguments.universe else default_universe()
     recordings = _recordings(arguments.data, universe)
     store = Store(arguments.state)
@@ -108,8 +107,8 @@ def build(arguments: argparse.Namespace) -> tuple[Exchange, Store]:
     exchange = Exchange(
         venue, feed, store, clock, arguments.network, address_limits=arguments.rate_limits
     )
-    if arguments.accounts:
-        _open_accounts(exchange, Path(arguments.accounts))
+    open_accounts(venue, accounts, clock.now_ms())
+    exchange.commit()
     return exchange, store
 
 
@@ -147,30 +146,6 @@ def _amount(text: object, where: str) -> Decimal:
     if amount < 0:
         raise InputError(f"{where}: {text!r} must not be negative")
     return amount
-
-
-def _open_accounts(exchange: Exchange, path: Path) -> None:
-    """Deposit to the accounts of a file, unless the state already knows them."""
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot read the accounts file: {error}") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: must be an object of address to account")
-    now_ms = exchange.clock.now_ms()
-    for name, entry in raw.items():
-        body = entry if isinstance(entry, dict) else {"usdc": entry}
-        try:
-            owner = address(name)
-            agents = {address(a): str(label) for a, label in body.get("agents", {}).items()}
-        except MalformedActionError as error:
-            raise InputError(f"{path}: {error}") from error
-        amount = _amount(body.get("usdc", "0"), f"{path}: {name}")
-        if owner not in exchange.venue.accounts:
-            account = deposit(exchange.venue, owner, amount, now_ms)
-            for agent, label in agents.items():
-                add_agent(exchange.venue, account, agent, label, now_ms + AGENT_LIFE_MS)
-    exchange.commit()
 
 
 class Server(uvicorn.Server):
@@ -245,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         listener = _bind(arguments.host, arguments.port)
         exchange, store = _build_or_close(arguments, listener)
-    except (InputError, DataFileError, UniverseError, StoreError) as error:
+    except (InputError, AccountsFileError, DataFileError, UniverseError, StoreError) as error:
         sys.stderr.write(f"paper_exchange: {error}\n")
         return BAD_INPUT
     options = Options(arguments.admin_token, arguments.rate_limits, arguments.seed)

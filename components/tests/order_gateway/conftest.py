@@ -93,7 +93,7 @@ def venue_url(tmp_path_factory: pytest.TempPathFactory, secrets: Secrets) -> Ite
     folder = tmp_path_factory.mktemp("paper")
     accounts = folder / "accounts.json"
     wallet = secrets.exchanges.hyperliquid.walletAddress.lower()
-    accounts.write_text(json.dumps({wallet: {"usdc": "100000"}}))
+    accounts.write_text(json.dumps([{"address": wallet, "deposit_usdc": 100_000}]))
     with (folder / "paper.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "paper_exchange", "--port", "0", "--accounts", str(accounts)],

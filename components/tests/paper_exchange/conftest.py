@@ -95,10 +95,10 @@ def start(arguments: list[str]) -> Paper:
 def accounts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two funded accounts; the first has an agent."""
     path = tmp_path_factory.mktemp("paper") / "accounts.json"
-    accounts = {
-        MASTER.address: {"usdc": "100000", "agents": {AGENT.address: "gateway"}},
-        OTHER.address: "100000",
-    }
+    accounts = [
+        {"address": MASTER.address, "deposit_usdc": 100_000, "agents": [AGENT.address]},
+        {"address": OTHER.address, "deposit_usdc": "100000"},
+    ]
     path.write_text(json.dumps(accounts), encoding="utf-8")
     return path
 
