@@ -152,14 +152,14 @@ class DemoPlan:
 def demo_environ(paths: DemoPaths, environ: Mapping[str, str]) -> dict[str, str]:
     """Environment of the demo's processes: the caller's, the demo's overrides, its own files.
 
-    Programs write their caches (Numba, matplotlib) below ``home`` as well.
+    Compiled kernels are kept beside ``home``, so that a forgotten demo starts no slower.
     """
     return {
         **OVERRIDES,
         **environ,
         "T3_CONFIG": environ.get("T3_CONFIG", str(PROJECT_ROOT / "config.yml")),
         "T3_SECRETS": str(paths.service_secrets),
-        "NUMBA_CACHE_DIR": str(paths.home / "numba"),
+        "NUMBA_CACHE_DIR": str(paths.home.parent / "numba"),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -276,7 +276,7 @@ def _equity_chart(state: State, columns: int, rows: int) -> Panel:
     for number, line in enumerate(chart(equity, rows)):
         level = max(equity) if number == 0 else min(equity) if number == rows - 1 else None
         label = "" if level is None else f"{level:,.2f}"
-        grid.add_row(label, Text(line, _trend_style(equity)))
+        grid.add_row(label, Text(line, "cyan"))
     body: RenderableType = grid if equity else Text(" waiting for the first balance", _QUIET)
     return Panel(body, title="equity in USD", title_align="left", border_style=_QUIET)
 
