@@ -413,46 +413,138 @@ def step_runs(
 
 
 @jit
+def add_run(rec: Any, tick: int, rules: RuleNumbers, row: Any) -> None:
+    """Add one record to its symbol's row of sums."""
+    growth = rec.live_pnl / rec.start_balance
+    if rec.status == ACTIVE:
+        row.active += 1
+        if rec.live_pnl > rules.live_pnl_threshold:
+            row.qualifying += 1
+            _, fraction = kelly_fraction(
+                rec.trades,
+                rec.wins,
+                rec.sum_win,
+                rec.sum_loss,
+                rec.kelly_multiplier,
+                rules,
+            )
+            if fraction > rec.max_leverage:
+                fraction = rec.max_leverage
+            unit = rules.base_fraction * rec.start_balance
+            row.weighted_direction += rec.direction * (fraction * rec.equity / unit)
+    if rec.fill_seq == 0:
+        return
+    if rec.height != 0 and rec.height_at_tick <= tick:
+        row.history_runs += 1
+        if growth > 0.0:
+            row.history_wins += 1
+            row.history_sum_win += growth
+        else:
+            row.history_sum_loss -= growth
+    else:
+        row.current_runs += 1
+        if growth > 0.0:
+            row.current_wins += 1
+            row.current_sum_win += growth
+        else:
+            row.current_sum_loss -= growth
+
+
+@jit
 def add_shard(records: Any, columns: IntArray, tick: int, rules: RuleNumbers, sums: Any) -> None:
     """Add every record to its symbol's row of ``sums``, in run order."""
     for i in range(records.size):
-        column = columns[i]
-        if column < 0:
-            continue
-        rec, row = records[i], sums[column]
-        growth = rec.live_pnl / rec.start_balance
-        if rec.status == ACTIVE:
-            row.active += 1
-            if rec.live_pnl > rules.live_pnl_threshold:
-                row.qualifying += 1
-                _, fraction = kelly_fraction(
-                    rec.trades,
-                    rec.wins,
-                    rec.sum_win,
-                    rec.sum_loss,
-                    rec.kelly_multiplier,
-                    rules,
-                )
-                if fraction > rec.max_leverage:
-                    fraction = rec.max_leverage
-                unit = rules.base_fraction * rec.start_balance
-                row.weighted_direction += rec.direction * (fraction * rec.equity / unit)
-        if rec.fill_seq == 0:
-            continue
-        if rec.height != 0 and rec.height_at_tick <= tick:
-            row.history_runs += 1
-            if growth > 0.0:
-                row.history_wins += 1
-                row.history_sum_win += growth
-            else:
-                row.history_sum_loss -= growth
-        else:
-            row.current_runs += 1
-            if growth > 0.0:
-                row.current_wins += 1
-                row.current_sum_win += growth
-            else:
-                row.current_sum_loss -= growth
+        if columns[i] >= 0:
+            add_run(records[i], tick, rules, sums[columns[i]])
+
+
+@jit
+def add_sums(total: Any, part: Any) -> None:
+    """Add the rows of ``part`` to those of ``total``."""
+    for s in range(part.size):
+        into, row = total[s], part[s]
+        into.active += row.active
+        into.qualifying += row.qualifying
+        into.weighted_direction += row.weighted_direction
+        into.current_runs += row.current_runs
+        into.current_wins += row.current_wins
+        into.current_sum_win += row.current_sum_win
+        into.current_sum_loss += row.current_sum_loss
+        into.history_runs += row.history_runs
+        into.history_wins += row.history_wins
+        into.history_sum_win += row.history_sum_win
+        into.history_sum_loss += row.history_sum_loss
+
+
+@jit
+def add_living(
+    records: Any,
+    columns: IntArray,
+    tick: int,
+    rules: RuleNumbers,
+    blank: Any,
+    shard: Any,
+    total: Any,
+) -> None:
+    """Add a shard's living runs to ``total``: first among themselves, as a worker commits them."""
+    for s in range(shard.size):
+        shard[s] = blank[s]
+    for i in range(records.size):
+        if columns[i] >= 0 and records[i].status == ACTIVE:
+            add_run(records[i], tick, rules, shard[columns[i]])
+    add_sums(total, shard)
+
+
+@jit
+def step_shards(
+    records: Any,
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    cells: IntArray,
+    lookbacks: IntArray,
+    columns: IntArray,
+    ticks: NDArray[np.int64],
+    prices: FloatArray,
+    oks: NDArray[np.bool_],
+    indexes: FloatArray,
+    volatilities: FloatArray,
+    entropies: FloatArray,
+    pasts: FloatArray,
+    rules: RuleNumbers,
+    fills: Any,
+    due: IntArray,
+    blank: Any,
+    shard_sums: Any,
+    sums: Any,
+) -> int:
+    """``step_runs`` of every shard through T ticks, a shard at a time while it is in the cache.
+
+    Where ``due[t]`` is not negative, the sums of the living after tick t are added to that row of
+    ``sums``. Returns the rows written to ``fills``, which come by shard, then tick, then run.
+    """
+    count = 0
+    for k in range(starts.size):
+        rows = slice(starts[k], stops[k])
+        own, where = records[rows], columns[rows]
+        for t in range(ticks.size):
+            count += step_runs(
+                own,
+                cells[rows],
+                lookbacks[rows],
+                where,
+                ticks[t],
+                prices[t],
+                oks[t],
+                indexes[t],
+                volatilities[t],
+                entropies[t],
+                pasts[t],
+                rules,
+                fills[count:],
+            )
+            if due[t] >= 0:
+                add_living(own, where, ticks[t], rules, blank, shard_sums, sums[due[t]])
+    return count
 
 
 @jit

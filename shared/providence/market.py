@@ -18,6 +18,28 @@ from shared.providence.kernel import FloatArray
 from shared.providence.step import Grid, TickMarket
 
 
+class TickBlock(NamedTuple):
+    """The :class:`TickMarket` of T consecutive ticks, stacked: each array has T in front."""
+
+    tick_ms: NDArray[np.int64]
+    price: FloatArray
+    """[T, S]."""
+    ok: NDArray[np.bool_]
+    """[T, S]."""
+    funding_index: FloatArray
+    """[T, S]."""
+    volatility: FloatArray
+    """[T, S]."""
+    entropy: FloatArray
+    """[T, C, S]."""
+    past: FloatArray
+    """[T, M, S]."""
+
+    def at(self, t: int) -> TickMarket:
+        """The market of one tick, as views."""
+        return TickMarket(int(self.tick_ms[t]), *(array[t] for array in self[1:]))
+
+
 class Samples(NamedTuple):
     """T consecutive ticks of S symbols."""
 
@@ -91,6 +113,11 @@ class MarketSeries:
 
         Memory is T x S x (C + M) float64: push long histories in pieces.
         """
+        block = self.push_block(samples)
+        return (block.at(t) for t in range(len(block.tick_ms)))
+
+    def push_block(self, samples: Samples) -> TickBlock:
+        """Take T samples and return the markets of their ticks, stacked."""
         ticks = np.asarray(samples.tick_ms, dtype=np.int64)
         self._follow(ticks)
         good = samples.ok & np.isfinite(samples.price) & (samples.price > 0.0)
@@ -101,17 +128,14 @@ class MarketSeries:
         for row, cell in enumerate(self._cells):
             entropy[:, row, :] = cell.push_many(samples.price, good)
         past = self._look_back(np.where(good, samples.price, np.nan))
-        return (
-            TickMarket(
-                int(tick),
-                samples.price[t],
-                good[t],
-                samples.funding_index[t],
-                samples.volatility[t],
-                entropy[t],
-                past[t],
-            )
-            for t, tick in enumerate(ticks)
+        return TickBlock(
+            ticks,
+            samples.price,
+            good,
+            samples.funding_index,
+            samples.volatility,
+            entropy,
+            past,
         )
 
     def _follow(self, ticks: NDArray[np.int64]) -> None:

@@ -10,11 +10,12 @@ import pytest
 from shared.ports import PopulationCount
 from shared.providence.rules import CloneRules
 from shared.providence.run_state import Records
+from shared.providence.supervision import place
 from shared.storage.products import Product
 from shared.testing.clock import FrozenClock
 from shared.testing.memory_runs import MemoryRunStateStore, MemoryRunStore
 from shared.testing.run_world import RunWorld, space
-from worker.services.supervisor import PopulationPlan, SupervisionResult, Supervisor, place
+from worker.services.supervisor import PopulationPlan, SupervisionResult, Supervisor
 
 WORLD = RunWorld(length=40, warm=120)
 PRODUCTS = [Product(p, s, p - 1, 3, 20, False, True) for s, p in WORLD.product_ids.items()]

@@ -7,12 +7,11 @@ what is born is counted again inside the transaction that gives birth.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from shared.config import Settings
@@ -20,17 +19,13 @@ from shared.database import UnitOfWork
 from shared.market_data.tick_inputs import TickWindow
 from shared.market_data.tick_markets import TickRows
 from shared.ports import Clock, RunIds, RunStateStore, RunStore
-from shared.providence import population
 from shared.providence.entropy import SlidingEntropy
 from shared.providence.population import RecentEntropy
 from shared.providence.rules import CloneRules, ParameterSpace
-from shared.providence.run_state import Records, join, new_records
+from shared.providence.run_state import Records, join
+from shared.providence.supervision import ENTROPY_SAMPLES, conceive, parent_shards, place
 from shared.storage.products import Product, ProductStore
 
-ENTROPY_SAMPLES = 512
-"""Recent entropy values per cell and symbol from which thresholds are drawn."""
-PARENT_SHARDS = 16
-"""Shards whose runs are looked at for parents in one call, chosen anew each time."""
 SHRINK_REASON = "shrink"
 
 
@@ -128,34 +123,21 @@ class Supervisor:
 
     def _conceive(self, count: int, tick_ms: int, products: Sequence[Product]) -> Records:
         """Clones of good parents and fresh draws, at most ``count``, under the symbols' caps."""
-        plan, rng = self._plan, self._rng
+        plan = self._plan
         ids = [product.id for product in products]
-        leverage = {product.id: float(product.max_leverage) for product in products}
-        recent = self._recent_entropy(tick_ms, ids)
-        counts = self._runs.symbol_counts()
-        cap = population.symbol_cap(plan.desired, plan.space, len(ids))
-        room = {product_id: max(cap - counts.get(product_id, 0), 0) for product_id in ids}
-        split = population.plan_vacancies(rng, count, 0, plan.clone_rules)
-        candidates = self._candidates() if split.clones else new_records(0)
-        weights = population.parent_weights(candidates, tick_ms, plan.clone_rules)
-        parents = candidates[
-            population.choose_parents(rng, candidates, weights, split.clones, room)
-        ]
-        clones = population.clone(
-            rng, parents, plan.space, plan.clone_rules, recent, leverage, spawn_tick=tick_ms
-        )
-        fresh = population.draw(
-            rng,
-            count - len(clones),
+        return conceive(
+            self._rng,
+            count,
             plan.space,
+            plan.clone_rules,
             ids,
-            _merged(counts, population.count_symbols(clones)),
-            recent,
-            leverage,
+            self._runs.symbol_counts(),
+            self._candidates,
+            self._recent_entropy(tick_ms, ids),
+            {product.id: float(product.max_leverage) for product in products},
             desired=plan.desired,
             spawn_tick=tick_ms,
         )
-        return join([clones, fresh])
 
     def _recent_entropy(self, tick_ms: int, product_ids: Sequence[int]) -> RecentEntropy:
         """The newest entropy values of every cell and symbol."""
@@ -176,9 +158,8 @@ class Supervisor:
     def _candidates(self) -> Records:
         """Runs of some shards, as Redis has them."""
         shard_ids = np.array([shard.shard_id for shard in self._runs.shards()])
-        looked_at = self._rng.permutation(shard_ids)[:PARENT_SHARDS]
         found = []
-        for shard_id in looked_at.tolist():
+        for shard_id in parent_shards(self._rng, shard_ids):
             records, there = self._states.load(self._runs.members(shard_id).run_ids)
             found.append(records[there])
         return join(found)
@@ -189,24 +170,3 @@ def open_products(engine: Engine, symbols: Collection[str]) -> list[Product]:
     with UnitOfWork(engine) as uow:
         known = ProductStore(uow.conn).all()
     return sorted((known[s] for s in symbols if s in known and known[s].active), key=lambda p: p.id)
-
-
-def place(
-    count: int, occupancy: Mapping[int, int], shard_count: int, shard_size: int
-) -> NDArray[np.int32]:
-    """A shard for each of ``count`` runs, fewer if there is no room; the emptiest shards first.
-
-    Whole shards are filled one after another, so that few of them change.
-    """
-    room = {shard: shard_size - occupancy.get(shard, 0) for shard in range(shard_count)}
-    places: list[int] = []
-    for shard in sorted(room, key=lambda shard: (-room[shard], shard)):
-        free = min(room[shard], count - len(places))
-        if free <= 0:
-            break
-        places += [shard] * free
-    return np.array(places, dtype=np.int32)
-
-
-def _merged(a: Mapping[int, int], b: Mapping[int, int]) -> dict[int, int]:
-    return {key: a.get(key, 0) + b.get(key, 0) for key in a.keys() | b.keys()}
