@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, eventlet_pool_started, setup_logging, worker_process_init
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from shared.config import Config, Settings, load_secrets
 from shared.database import redis_url
@@ -74,7 +74,8 @@ def celery_configuration(settings: Settings, broker_url: str) -> dict[str, Any]:
             "socket_connect_timeout": settings.redis.timeout_secs,
         },
         "task_queues": [
-            Queue(name) for name in (HIGH_PRIORITY_QUEUE, LOW_PRIORITY_QUEUE, RESEARCH_QUEUE)
+            Queue(name, Exchange(name), routing_key=name)
+            for name in (HIGH_PRIORITY_QUEUE, LOW_PRIORITY_QUEUE, RESEARCH_QUEUE)
         ],
         "task_default_queue": HIGH_PRIORITY_QUEUE,
         "task_routes": {name: {"queue": queue} for name, queue in ROUTES.items()},

@@ -66,6 +66,8 @@ class HyperliquidSettings(_Section):
     stream_watchdog_secs: Annotated[float, _between(1, 300)] = 15.0
     max_price_jump: Annotated[float, _between(0.01, 1)] = 0.5
     rate_budget_per_minute: Annotated[int, _between(1, 1_200)] = 1_100
+    breaker_failures: Annotated[int, _between(1, 1_000)] = 5
+    breaker_reset_secs: Annotated[float, _between(1, 3_600)] = 30.0
 
 
 class ExchangesSettings(_Section):
@@ -200,6 +202,8 @@ class GatewaySettings(_Section):
     resting_ttl_secs: Annotated[float, _between(1, 86_400)] = 3_600.0
     resolve_interval_secs: Annotated[float, _between(0.1, 60)] = 1.0
     max_body_bytes: Annotated[int, _between(256, 1_000_000)] = 16_384
+    emergency_journal: Path = Path("logs/emergency_journal.jsonl")
+    pause_on_external_fill: bool = True
 
 
 class ObserverSettings(_Section):
@@ -404,7 +408,7 @@ class Settings(_Section):
             lookbacks=p.lookbacks,
             theta_quantile=p.theta_quantile,
             dead_band=p.dead_band,
-            interpretations=dict(p.interpretations),
+            interpretations={str(name): share for name, share in p.interpretations.items()},
             kelly_multiplier=p.sizing.kelly_multiplier,
             max_duration_secs=p.exits.max_duration_secs,
             max_drawdown=p.exits.max_drawdown,

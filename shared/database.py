@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from shared.config import Secrets, Settings
@@ -39,7 +39,7 @@ def make_engine(settings: Settings, secrets: Secrets, *, migrate: bool = False) 
         port=db.port,
         database=db.name,
     )
-    return create_engine(
+    engine = create_engine(
         url,
         poolclass=NullPool,
         isolation_level="READ COMMITTED",
@@ -52,6 +52,13 @@ def make_engine(settings: Settings, secrets: Secrets, *, migrate: bool = False) 
             "write_timeout": READ_TIMEOUT_SECS,
         },
     )
+    event.listen(engine, "connect", _without_query_attributes)
+    return engine
+
+
+def _without_query_attributes(connection: Any, _: object) -> None:
+    """The connector would send trace ids as query attributes, which MariaDB does not know."""
+    connection.otel_context_propagation = False
 
 
 class UnitOfWork:
@@ -102,7 +109,7 @@ def is_deadlock(error: DBAPIError) -> bool:
     return getattr(error.orig, "errno", None) in (DEADLOCK, LOCK_WAIT_TIMEOUT)
 
 
-def make_redis(settings: Settings, secrets: Secrets, *, decode: bool = True) -> redis.Redis[Any]:
+def make_redis(settings: Settings, secrets: Secrets, *, decode: bool = True) -> redis.Redis:
     """A pooled client; ``decode=False`` for binary values, from a pool of its own."""
     r = settings.redis
     pool = redis.BlockingConnectionPool(

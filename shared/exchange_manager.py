@@ -107,7 +107,9 @@ class ExchangeManager:
             monotonic=monotonic,
         )
         self.monitor = monitor or NetworkMonitor()
-        self._breaker = breaker or ConsecutiveFailureBreaker()
+        self._breaker = breaker or ConsecutiveFailureBreaker(
+            hyperliquid.breaker_failures, hyperliquid.breaker_reset_secs
+        )
         self.transport = VenueTransport(
             venue.rest_url,
             hyperliquid,

@@ -173,6 +173,8 @@ class MariaDbServerConfig:
         """The text of my.cnf."""
         options: dict[str, str] = {
             "datadir": str(self.data_dir),
+            # A server clears leftovers from its tmpdir at start: never another server's.
+            "tmpdir": str(self.data_dir.parent / "mariadb-tmp"),
             "socket": str(self.socket),
             "port": str(self.port),
             "bind-address": LOOPBACK,
@@ -202,6 +204,7 @@ class MariaDbServerConfig:
         folder.
         """
         write_private(self.config_path, self.render())
+        (self.data_dir.parent / "mariadb-tmp").mkdir(exist_ok=True)
         if self.data_dir.exists():
             return
         # Made beside its place and moved there as a whole: half of it is never taken for all.

@@ -71,7 +71,9 @@ def test_critical_traces_are_always_kept(task: str) -> None:
     assert result.decision is Decision.RECORD_AND_SAMPLE
 
 
-@pytest.mark.parametrize(("rate", "expected"), [(0.0, Decision.DROP), (1.0, Decision.RECORD_AND_SAMPLE)])
+@pytest.mark.parametrize(
+    ("rate", "expected"), [(0.0, Decision.DROP), (1.0, Decision.RECORD_AND_SAMPLE)]
+)
 def test_noisy_traces_are_kept_at_the_configured_rate(rate: float, expected: Decision) -> None:
     sampler = NoisyTaskSampler(rate)
     result = sampler.should_sample(None, 2**127, "run/providence_trading_iteration")

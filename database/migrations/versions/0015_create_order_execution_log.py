@@ -22,8 +22,13 @@ CREATE TABLE order_execution_log (
     tif ENUM('Ioc','Gtc','Alo') NOT NULL,
     reduce_only BOOL NOT NULL,
     limit_price NUMERIC(28, 10) NOT NULL,
-    state ENUM('PENDING','SENT','RESTING','UNKNOWN','FILLED','PARTIAL','CANCELLED','REJECTED','EXPIRED','NOT_PLACED') NOT NULL,
-    open_symbol VARCHAR(32) GENERATED ALWAYS AS (CASE WHEN state IN ('PENDING','SENT','RESTING','UNKNOWN') THEN symbol END) STORED,
+    state ENUM(
+        'PENDING','SENT','RESTING','UNKNOWN',
+        'FILLED','PARTIAL','CANCELLED','REJECTED','EXPIRED','NOT_PLACED'
+    ) NOT NULL,
+    open_symbol VARCHAR(32) GENERATED ALWAYS AS (
+        CASE WHEN state IN ('PENDING','SENT','RESTING','UNKNOWN') THEN symbol END
+    ) STORED,
     nonce BIGINT,
     expires_after_ms BIGINT,
     body_sha256 VARCHAR(64),

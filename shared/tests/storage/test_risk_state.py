@@ -28,7 +28,7 @@ def test_everything_survives_another_connection(engine: Engine) -> None:
         store.set_pause("ETH", True, 8, reason="external trade", actor="gateway")
         store.set_pause("SOL", True, 8, reason="x", actor="gateway")
         store.set_pause("SOL", False, 9, reason="looked at it", actor="tester")
-        store.set_fills_cursor(10, 11)
+        store.set_fills_cursor(10, 9, 11)
         store.set_round_trip("BTC", Decimal("-1.5"), 12)
         uow.commit()
     with UnitOfWork(engine) as uow:
@@ -40,7 +40,7 @@ def test_everything_survives_another_connection(engine: Engine) -> None:
     assert state.baseline == DayBaseline("2026-01-02", Decimal("1234.56789"))
     assert state.cool_down_until_ms == {"BTC": 99}
     assert state.pauses == {"ETH": SymbolPause("ETH", "external trade", 8)}
-    assert state.fills_cursor_ms == 10
+    assert (state.fills_cursor_ms, state.fills_floor_ms) == (10, 9)
 
 
 def test_a_database_is_named_once(engine: Engine) -> None:

@@ -76,7 +76,8 @@ def test_terminal_intent_makes_room_for_the_next(engine: Engine) -> None:
 
 def test_leaving_a_unit_of_work_without_commit_changes_nothing(engine: Engine) -> None:
     with UnitOfWork(engine) as uow:
-        uow.conn.execute(insert(iteration_shards), {"id": 1, "last_tick": 5, "sums": {}})
+        shard = {"id": 1, "interval_ms": 1_000, "last_tick": 5, "sums": {}}
+        uow.conn.execute(insert(iteration_shards), shard)
     with UnitOfWork(engine) as uow:
         assert uow.conn.execute(select(iteration_shards.c.id)).all() == []
 
