@@ -77,8 +77,8 @@ pre-commit: bootstrap ## Install the commit hooks and run them on every file
 	@.venv/bin/pre-commit run --all-files
 
 .PHONY: bench
-bench: bootstrap ## Performance figures, one JSON line each
-	@for bench in shared/benchmarks/bench_*.py; do $(PYTHON) "$$bench"; done
+bench: bootstrap ## Performance figures, one JSON line each [ONLY=figure]
+	@exec $(PYTHON) -m shared.benchmarks $(if $(ONLY),--only $(ONLY))
 
 .PHONY: lock
 lock: $(UV) ## Resolve all requirements anew into the lock files (UPGRADE=yes for the newest versions)

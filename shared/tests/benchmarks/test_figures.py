@@ -68,6 +68,18 @@ def test_exit_code_tells_whether_goals_are_met(
     assert [line["met"] for line in lines] == [True, False, False]
 
 
+def test_figures_of_one_function_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def once(name: str) -> list[Figure]:
+        measured.append(name)
+        return [Figure(name, 1.0, "s")]
+
+    monkeypatch.setattr(runner, "run", once)
+    runner.main(["--only", "tick_lag_p99_s", "plans_per_s", "iterations_per_s"])
+    assert measured == ["tick_lag_p99_s", "plans_per_s"]
+
+
 def test_unknown_figure_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         runner.main(["--only", "nonsense"])
