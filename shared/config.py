@@ -145,6 +145,7 @@ class ProvidenceSettings(_Section):
     lookbacks: tuple[Annotated[int, _between(1, 10_000)], ...]
     interpretations: dict[Literal["direct", "inverse", "breakout", "swing"], float]
     theta_quantile: Range
+    theta_min_samples: Annotated[int, _between(1, 1_000_000)] = 30
     dead_band: Range
     sizing: SizingSettings
     costs: CostSettings
@@ -262,6 +263,41 @@ class PurgeSettings(_Section):
     reconciliation_log_days: Annotated[int, _between(1, 3_650)] = 30
 
 
+AlertName = Literal[
+    "kill_switch",
+    "symbol_halted",
+    "unknown_order",
+    "quorum_lost",
+    "price_stale",
+    "breaker_open",
+    "decay",
+    "reoptimisation",
+    "daily_summary",
+]
+
+
+class AlertSettings(_Section):
+    """What people are told, and when."""
+
+    enabled: tuple[AlertName, ...]
+    cooldown_secs: Annotated[float, _between(0, 604_800)] = 3_600.0
+    quorum_lost_secs: Annotated[float, _between(0, 86_400)] = 60.0
+    price_stale_secs: Annotated[float, _between(0, 86_400)] = 30.0
+    unknown_order_secs: Annotated[float, _between(0, 86_400)] = 60.0
+    timeout_secs: Annotated[float, _between(0.1, 60)] = 4.0
+    keep_days: Annotated[int, _between(1, 3_650)] = 30
+
+
+class PerformanceSettings(_Section):
+    """The account's rolling Sharpe ratio."""
+
+    sample_secs: Annotated[float, _between(1, 86_400)] = 3_600.0
+    window_days: Annotated[float, _between(0.01, 365)] = 14.0
+    min_samples: Annotated[int, _between(3, 10_000)] = 48
+    decay_sharpe: Annotated[float, _between(-100, 100)] = 0.0
+    summary_hour_utc: Annotated[int, _between(0, 23)] = 0
+
+
 class ScheduleSettings(_Section):
     """Seconds between two runs of each beat entry."""
 
@@ -272,6 +308,8 @@ class ScheduleSettings(_Section):
     audit_price_feed: Period
     update_volatility: Period
     purge_stale_runs: Period
+    watch_for_alerts: Period
+    deliver_alerts: Period
 
     @field_validator("providence_iteration_scheduler")
     @classmethod
@@ -349,6 +387,8 @@ class Settings(_Section):
     market_data: MarketDataSettings = MarketDataSettings()
     price_sampler: SamplerSettings = SamplerSettings()
     purge: PurgeSettings = PurgeSettings()
+    alerts: AlertSettings
+    performance: PerformanceSettings = PerformanceSettings()
     celery: CelerySettings
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
@@ -407,6 +447,7 @@ class Settings(_Section):
             windows=p.entropy.windows,
             lookbacks=p.lookbacks,
             theta_quantile=p.theta_quantile,
+            theta_min_samples=p.theta_min_samples,
             dead_band=p.dead_band,
             interpretations={str(name): share for name, share in p.interpretations.items()},
             kelly_multiplier=p.sizing.kelly_multiplier,
@@ -480,6 +521,12 @@ class PaperExchangeSecrets(_Section):
     admin_token: SecretStr = SecretStr("")
 
 
+class AlertSecrets(_Section):
+    """Apprise URLs of the channels; each holds a token."""
+
+    urls: tuple[SecretStr, ...] = ()
+
+
 class Secrets(_Section):
     """The whole of ``secrets.yml``; each process is given a file with what it needs only."""
 
@@ -488,6 +535,7 @@ class Secrets(_Section):
     redis: RedisSecrets = RedisSecrets()
     order_gateway: GatewaySecrets = GatewaySecrets()
     paper_exchange: PaperExchangeSecrets = PaperExchangeSecrets()
+    alerts: AlertSecrets = AlertSecrets()
 
 
 def load_settings(

@@ -45,7 +45,12 @@ class RiskState:
     cool_down_until_ms: Mapping[str, int]
     pauses: Mapping[str, SymbolPause]
     fills_cursor_ms: int | None
+    fills_floor_ms: int
     ledger_cursor_ms: int | None
+
+
+NOTHING_STORED = RiskState(KillSwitch(), None, {}, {}, None, 0, None)
+"""The state of an empty database."""
 
 
 class RiskStateStore:
@@ -84,6 +89,7 @@ class RiskStateStore:
                 if name.startswith(PAUSE_PREFIX) and row.value["paused"]
             },
             fills_cursor_ms=_cursor(rows.get(FILLS_CURSOR)),
+            fills_floor_ms=_floor(rows.get(FILLS_CURSOR)),
             ledger_cursor_ms=_cursor(rows.get(LEDGER_CURSOR)),
         )
 
@@ -126,9 +132,9 @@ class RiskStateStore:
         """Stop or resume opening orders on one symbol."""
         self._put(PAUSE_PREFIX + symbol, {"paused": paused}, now_ms, reason=reason, actor=actor)
 
-    def set_fills_cursor(self, time_ms: int, now_ms: int) -> None:
-        """All fills up to ``time_ms`` (venue time) are stored."""
-        self._put(FILLS_CURSOR, {"time_ms": time_ms}, now_ms)
+    def set_fills_cursor(self, time_ms: int, floor_ms: int, now_ms: int) -> None:
+        """Fills in [``floor_ms``, ``time_ms``] (venue time) are stored; older ones never are."""
+        self._put(FILLS_CURSOR, {"time_ms": time_ms, "floor_ms": floor_ms}, now_ms)
 
     def set_ledger_cursor(self, time_ms: int, now_ms: int) -> None:
         """All deposits and withdrawals up to ``time_ms`` (venue time) are in the baseline."""
@@ -166,3 +172,7 @@ def _baseline(row: Any) -> DayBaseline | None:
 
 def _cursor(row: Any) -> int | None:
     return None if row is None else int(row.value["time_ms"])
+
+
+def _floor(row: Any) -> int:
+    return 0 if row is None else int(row.value["floor_ms"])

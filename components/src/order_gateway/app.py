@@ -12,6 +12,8 @@ import structlog
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
@@ -29,6 +31,7 @@ from order_gateway.models import (
     FlattenRequest,
     KillSwitchRequest,
     OrderReply,
+    ResumeRequest,
 )
 from order_gateway.wiring import Gateway
 from shared.exchange.precision import plain
@@ -36,6 +39,7 @@ from shared.orders.states import OrderState
 from shared.risk.audit import AuditError
 
 log = structlog.get_logger(__name__)
+tracer = trace.get_tracer("order_gateway")
 
 UNAUTHORIZED_EVERY_SECS = 1.0
 Cloid = Annotated[str, Path(pattern=CLOID_PATTERN)]
@@ -71,9 +75,16 @@ def create_app(gateway: Gateway) -> FastAPI:
 
 def _add_order_routes(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/execute_order", response_model=OrderReply)
-    def execute_order(order: ExecuteOrder) -> OrderReply:
+    def execute_order(order: ExecuteOrder, http: Request) -> OrderReply:
         """Carry out an order intent once; the same intent again returns what became of it."""
-        return OrderReply.of(gateway.service.execute(order.request()))
+        caller = propagate.extract(http.headers)
+        attributes = {"intent_id": order.intent_id, "symbol": order.symbol}
+        with tracer.start_as_current_span(
+            "execute_order", caller, kind=SpanKind.SERVER, attributes=attributes
+        ) as span:
+            record = gateway.service.execute(order.request())
+            span.set_attribute("state", record.state.value)
+            return OrderReply.of(record)
 
     @app.get("/orders", response_model=list[OrderReply])
     def orders(
@@ -121,6 +132,12 @@ def _add_risk_routes(app: FastAPI, gateway: Gateway) -> None:
     def risk() -> dict[str, Any]:
         """State of the risk manager: switch, limits, day, account."""
         return _risk_reply(gateway.guard.status())
+
+    @app.post("/risk/resume")
+    def resume(body: ResumeRequest) -> dict[str, Any]:
+        """Let a paused symbol be traded again."""
+        gateway.guard.resume(body.symbol, reason=body.reason, actor=body.actor)
+        return {"symbol": body.symbol, "paused": False}
 
     @app.post("/risk/kill-switch")
     def kill_switch(body: KillSwitchRequest) -> dict[str, Any]:

@@ -63,6 +63,12 @@ def parser() -> argparse.ArgumentParser:
     _add_why(cancel)
     _add_symbols(cancel)
 
+    resume = commands.add_parser(
+        "resume", help="trade a coin again that was paused because of someone else's trade"
+    )
+    resume.add_argument("symbol", metavar="COIN")
+    _add_why(resume)
+
     switch = commands.add_parser(
         "kill-switch",
         help="forbid new exposure, or allow it again",
@@ -174,11 +180,21 @@ def kill_switch(client: Client, arguments: argparse.Namespace) -> int:
     return _flattened(reply) if arguments.flatten else EXIT_OK
 
 
+def resume(client: Client, arguments: argparse.Namespace) -> int:
+    """Let a paused coin be traded again."""
+    reply = client.post("/risk/resume", _why(arguments) | {"symbol": arguments.symbol})
+    if reply.status_code != requests.codes.ok:
+        return _refused(reply)
+    print(f"{arguments.symbol} is traded again")
+    return EXIT_OK
+
+
 COMMANDS = {
     "risk": show_risk,
     "flatten": flatten,
     "cancel-all": cancel_all,
     "kill-switch": kill_switch,
+    "resume": resume,
 }
 
 

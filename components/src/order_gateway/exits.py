@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView
 from order_gateway.errors import Conflict, GatewayError, NotFound, NotReady
@@ -121,7 +122,10 @@ class Exits:
         Positions are read from the venue, not remembered. Raises ``NotReady`` if they cannot be.
         """
         wanted = None if symbols is None else list(symbols)
-        self.cancel_all(wanted, reason)
+        try:
+            self.cancel_all(wanted, reason)
+        except SQLAlchemyError as error:  # closing must not wait for the database
+            log.error("cancel_all_failed", reason=type(error).__name__)  # noqa: TRY400
         held = self._positions()
         targets = sorted(held) if wanted is None else wanted
         return [self._close(symbol) for symbol in targets]
@@ -133,9 +137,11 @@ class Exits:
             size = self._positions().get(symbol)
             if size is None:
                 return ExitResult(symbol, tuple(orders), "0", None)
-            epoch = self._journal.plan_epoch(symbol)
+            epoch = self._plan_epoch(symbol)
             request = OrderRequest(
-                intent_id=plan_intent_id(symbol, epoch, FLATTEN_LEG),
+                intent_id=plan_intent_id(symbol, epoch, FLATTEN_LEG)
+                if epoch is not None
+                else f"{FLATTEN_LEG}:{symbol}:{self._clock_ms()}",
                 symbol=symbol,
                 side="sell" if size > 0 else "buy",
                 size=abs(size),
@@ -158,6 +164,13 @@ class Exits:
                 break
         size = self._positions().get(symbol)
         return ExitResult(symbol, tuple(orders), plain(size) if size else "0", problem)
+
+    def _plan_epoch(self, symbol: str) -> int | None:
+        """The symbol's plan epoch; None while the database is away."""
+        try:
+            return self._journal.plan_epoch(symbol)
+        except SQLAlchemyError:
+            return None
 
     def _positions(self) -> dict[str, Decimal]:
         account = self._account.refresh()

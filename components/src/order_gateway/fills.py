@@ -82,9 +82,10 @@ class FillsConsumer:
     def step(self) -> int:
         """Read and store what is new; returns the number of new fills."""
         with self._lock:
-            start_ms = self._start_ms()
+            cursor_ms, floor_ms = self._cursor()
+            start_ms = max(floor_ms, cursor_ms - OVERLAP_MS)
             window = read_window(self._manager, start_ms)
-            fresh = retry_deadlocks(lambda: self._store(window.fills, start_ms))
+            fresh = retry_deadlocks(lambda: self._store(window.fills, cursor_ms, floor_ms))
         foreign = [f for f, intent_id in fresh if intent_id is None]
         if foreign:
             self._on_external(foreign)
@@ -92,26 +93,29 @@ class FillsConsumer:
             log.warning("fills_window_cut", start_ms=start_ms)
         return len(fresh)
 
-    def _start_ms(self) -> int:
-        """The cursor less an overlap; at the very first start, history stays unread."""
+    def _cursor(self) -> tuple[int, int]:
+        """(cursor, floor) in venue time; at the very first start, history stays unread."""
         with UnitOfWork(self._engine) as uow:
             store = RiskStateStore(uow.conn)
-            cursor_ms = store.load().fills_cursor_ms
-            if cursor_ms is None:
-                cursor_ms = self._clock_ms()
-                store.set_fills_cursor(cursor_ms, cursor_ms)
-                uow.commit()
-        return max(0, cursor_ms - OVERLAP_MS)
+            state = store.load()
+            if state.fills_cursor_ms is not None:
+                return state.fills_cursor_ms, state.fills_floor_ms
+            now_ms = self._clock_ms()
+            store.set_fills_cursor(now_ms, now_ms, now_ms)
+            uow.commit()
+            return now_ms, now_ms
 
-    def _store(self, fills: Sequence[Fill], start_ms: int) -> list[tuple[Fill, str | None]]:
+    def _store(
+        self, fills: Sequence[Fill], cursor_ms: int, floor_ms: int
+    ) -> list[tuple[Fill, str | None]]:
         now_ms = self._clock_ms()
         with UnitOfWork(self._engine) as uow:
             fresh = FillStore(uow.conn).add(fills)
             state = RiskStateStore(uow.conn)
             self._follow_round_trips(state, [f for f, _ in fresh], now_ms)
-            newest_ms = max((f.time_ms for f in fills), default=start_ms)
-            if newest_ms > start_ms + OVERLAP_MS:
-                state.set_fills_cursor(newest_ms, now_ms)
+            newest_ms = max((f.time_ms for f in fills), default=0)
+            if newest_ms > cursor_ms:
+                state.set_fills_cursor(newest_ms, floor_ms, now_ms)
             uow.commit()
         return fresh
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,13 +10,17 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView, account_facts
 from order_gateway.errors import Conflict
+from order_gateway.ledger import net_transfers
+from order_gateway.readiness import Readiness
 from order_gateway.risk_gate import utc_day
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.exchange.payloads import AccountSnapshot, Fill
 from shared.exchange.precision import plain
+from shared.exchange_manager import ExchangeManager
 from shared.observation import Known
 from shared.risk.audit import AuditError, AuditTrail
 from shared.risk.checks import daily_loss
@@ -23,6 +28,8 @@ from shared.risk.limits import DayBaseline, KillSwitch, RiskLimits
 from shared.storage.risk_state import RiskState, RiskStateStore
 
 log = structlog.get_logger(__name__)
+
+LEDGER_INTERVAL_SECS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +48,14 @@ class RiskGuard:
 
     def __init__(
         self,
+        *,
         engine: Engine,
+        manager: ExchangeManager,
         account: AccountView,
         limits: RiskLimits,
         audit: AuditTrail,
+        readiness: Readiness,
+        pause_on_external_fill: bool,
         clock_ms: Callable[[], int],
     ) -> None:
         self._engine = engine
@@ -52,6 +63,11 @@ class RiskGuard:
         self._limits = limits
         self._audit = audit
         self._clock_ms = clock_ms
+        self._readiness = readiness
+        self._manager = manager
+        self._pause_on_external_fill = pause_on_external_fill
+        self._ledger_read_at = float("-inf")
+        self._unstored: tuple[str, str] | None = None
 
     def status(self) -> RiskStatus:
         """State, limits and the account as last read."""
@@ -67,8 +83,18 @@ class RiskGuard:
         return RiskStatus(state, self._limits, account, as_of_ms, loss)
 
     def set_kill_switch(self, *, reason: str, actor: str) -> KillSwitch:
-        """Forbid new exposure from now on; setting it twice keeps the first reason."""
-        return self._switch(True, reason, actor)
+        """Forbid new exposure from now on; setting it twice keeps the first reason.
+
+        While the database is away the switch holds in this process, which opens nothing until
+        it is stored.
+        """
+        try:
+            return self._switch(True, reason, actor)
+        except SQLAlchemyError:
+            self._unstored = (reason, actor)
+            self._readiness.unmet("kill_switch", "set, and not stored yet")
+            log.error("kill_switch_not_stored", reason=reason, actor=actor)  # noqa: TRY400
+            return KillSwitch(True, reason, actor, self._clock_ms())
 
     def lift_kill_switch(self, *, reason: str, actor: str) -> KillSwitch:
         """Allow new exposure again; only a person does this, with a reason."""
@@ -81,15 +107,20 @@ class RiskGuard:
 
         Returns whether the switch was set by this call.
         """
+        self._store_switch()
         reading = self._account.refresh()
         if not isinstance(reading, Known):
             return False
-        now_ms = self._clock_ms()
         state = self._load()
-        if state.baseline is None or state.baseline.day != utc_day(now_ms):
-            self._start_day(reading.value.account_value, now_ms)
+        if state.baseline is None or state.baseline.day != utc_day(self._clock_ms()):
+            self._start_day(reading.value)
             return False
-        loss = daily_loss(account_facts(reading.value), state.baseline)
+        baseline = state.baseline
+        loss = daily_loss(account_facts(reading.value), baseline)
+        due = time.monotonic() - self._ledger_read_at > LEDGER_INTERVAL_SECS
+        if due or loss >= self._limits.max_daily_loss:
+            baseline = self._shift_by_transfers(state, baseline, reading.value)
+            loss = daily_loss(account_facts(reading.value), baseline)
         if state.kill_switch.engaged or loss < self._limits.max_daily_loss:
             return False
         reason = f"daily loss {loss:.2%} reached the limit of {self._limits.max_daily_loss:.2%}"
@@ -97,7 +128,11 @@ class RiskGuard:
         return True
 
     def external_fills(self, fills: Sequence[Fill]) -> None:
-        """Report trades of the account that no intent asked for."""
+        """Report trades that no intent asked for; opening on their symbols waits for a person."""
+        if self._pause_on_external_fill:
+            for symbol in sorted({fill.symbol for fill in fills}):
+                reason = "a trade that no order of ours explains; resume after a look at it"
+                self._pause(symbol, True, reason=reason, actor="gateway")
         for fill in fills:
             fields = {
                 "symbol": fill.symbol,
@@ -111,12 +146,57 @@ class RiskGuard:
             log.error("external_fill", **fields)
             self._write("external_fill", fields)
 
-    def _start_day(self, account_value: Decimal, now_ms: int) -> None:
-        baseline = DayBaseline(utc_day(now_ms), account_value)
+    def _store_switch(self) -> None:
+        """Store a switch that was set while the database was away."""
+        if self._unstored is None:
+            return
+        self._switch(True, *self._unstored)
+        self._unstored = None
+        self._readiness.met("kill_switch")
+
+    def resume(self, symbol: str, *, reason: str, actor: str) -> None:
+        """Let a paused symbol be traded again; only a person does this, with a reason."""
+        if symbol not in self._load().pauses:
+            raise Conflict(f"{symbol} is not paused")
+        self._pause(symbol, False, reason=reason, actor=actor)
+        self._write("symbol_resumed", {"symbol": symbol, "reason": reason, "actor": actor})
+
+    def _pause(self, symbol: str, paused: bool, *, reason: str, actor: str) -> None:
         with UnitOfWork(self._engine) as uow:
-            RiskStateStore(uow.conn).set_baseline(baseline, now_ms, "first reading of the UTC day")
+            RiskStateStore(uow.conn).set_pause(
+                symbol, paused, self._clock_ms(), reason=reason, actor=actor
+            )
             uow.commit()
-        self._write("day_started", {"day": baseline.day, "account_value": plain(account_value)})
+
+    def _start_day(self, account: AccountSnapshot) -> None:
+        now_ms = self._clock_ms()
+        baseline = DayBaseline(utc_day(now_ms), account.account_value)
+        with UnitOfWork(self._engine) as uow:
+            store = RiskStateStore(uow.conn)
+            store.set_baseline(baseline, now_ms, "first reading of the UTC day")
+            store.set_ledger_cursor(account.venue_ms, now_ms)
+            uow.commit()
+        value = plain(account.account_value)
+        self._write("day_started", {"day": baseline.day, "account_value": value})
+
+    def _shift_by_transfers(
+        self, state: RiskState, baseline: DayBaseline, account: AccountSnapshot
+    ) -> DayBaseline:
+        """Add to the baseline what the account's value already contains of transfers."""
+        after_ms = state.ledger_cursor_ms or account.venue_ms
+        net_usd = net_transfers(self._manager, after_ms, account.venue_ms)
+        self._ledger_read_at = time.monotonic()
+        shifted = DayBaseline(baseline.day, baseline.account_value + net_usd)
+        now_ms = self._clock_ms()
+        with UnitOfWork(self._engine) as uow:
+            store = RiskStateStore(uow.conn)
+            if net_usd != 0:
+                store.set_baseline(shifted, now_ms, f"transfers of {net_usd} USD")
+            store.set_ledger_cursor(account.venue_ms, now_ms)
+            uow.commit()
+        if net_usd != 0:
+            self._write("baseline_shifted", {"net_transfers_usd": plain(net_usd)})
+        return shifted
 
     def _switch(self, engaged: bool, reason: str, actor: str) -> KillSwitch:
         now_ms = self._clock_ms()

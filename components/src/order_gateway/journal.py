@@ -31,6 +31,7 @@ class Journal:
         self._keeper = keeper
         self._signer = signer
         self._clock_ms = clock_ms
+        self._identity: str | None = None
 
     def look_up(self, intent_id: str) -> tuple[OrderRecord | None, RiskState]:
         """The intent, if it is known, and the risk state, as one reading."""
@@ -70,11 +71,13 @@ class Journal:
             return OrderStore(uow.conn).plan_epoch(symbol)
 
     def identity(self) -> str:
-        """The name of this journal, given to it by the first gateway that uses it."""
-        with UnitOfWork(self._engine) as uow:
-            name = RiskStateStore(uow.conn).journal_id(secrets.token_hex(8), self._clock_ms())
-            uow.commit()
-            return name
+        """The name of this journal, given to it by the first gateway that uses it; cached."""
+        if self._identity is None:
+            with UnitOfWork(self._engine) as uow:
+                store = RiskStateStore(uow.conn)
+                self._identity = store.journal_id(secrets.token_hex(8), self._clock_ms())
+                uow.commit()
+        return self._identity
 
     def last_nonce(self) -> int:
         """The highest nonce this signer ever used."""

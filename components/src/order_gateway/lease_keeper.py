@@ -22,12 +22,16 @@ RENEW_SECS = 1.5
 
 
 class LeaseKeeper:
-    """Takes, renews and gives back the lease. ``step`` is called every ``RENEW_SECS``."""
+    """Takes, renews and gives back the lease. ``step`` is called every ``RENEW_SECS``.
+
+    ``times_taken`` grows with every new term: between two terms another gateway may have traded.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         self._lease: Lease | None = None
+        self.times_taken = 0
 
     def held(self) -> Lease:
         """The lease; raises ``NotReady`` while another process may have it."""
@@ -48,6 +52,7 @@ class LeaseKeeper:
                 if self._lease is None:
                     self._lease = store.acquire(LEASE_NAME, self._owner, TTL_MS)
                     if self._lease is not None:
+                        self.times_taken += 1
                         log.info("lease_taken", fence=self._lease.fence)
                 else:
                     store.renew(self._lease, TTL_MS)
@@ -55,6 +60,7 @@ class LeaseKeeper:
         except LeaseLost as error:
             self._lease = None
             log.error("lease_lost", reason=str(error))  # noqa: TRY400
+            return self.step()
         except SQLAlchemyError as error:
             return self._database_away(error)
         return None

@@ -180,6 +180,14 @@ class CancelAllRequest(_Body):
     symbols: Annotated[list[Symbol], Field(max_length=500)] | None = None
 
 
+class ResumeRequest(_Body):
+    """Let a symbol that was paused because of someone else's trade be traded again."""
+
+    symbol: Symbol
+    reason: Reason
+    actor: Actor = "api"
+
+
 class KillSwitchRequest(_Body):
     """Set or lift the kill switch. ``flatten``: with ``set``, close all positions as well."""
 

@@ -6,7 +6,7 @@ import threading
 
 from order_gateway.errors import NotReady
 
-CONDITIONS = ("database", "lease", "recovery", "markets", "leverage", "venue")
+CONDITIONS = ("database", "lease", "recovery", "markets", "leverage", "venue", "kill_switch")
 NEEDED_BY_EXITS = ("lease", "markets")
 
 
@@ -16,6 +16,7 @@ class Readiness:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unmet: dict[str, str] = dict.fromkeys(CONDITIONS, "not checked yet")
+        self.met("kill_switch")
 
     def met(self, condition: str) -> None:
         """Mark a condition as met."""

@@ -11,6 +11,8 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView
+from order_gateway.dead_man import DeadManSwitch
+from order_gateway.emergency_exits import EmergencyExits
 from order_gateway.errors import GatewayError
 from order_gateway.exits import Exits
 from order_gateway.fills import FillsConsumer
@@ -23,6 +25,7 @@ from order_gateway.nonces import NonceAllocator
 from order_gateway.readiness import Readiness
 from order_gateway.resolver import Resolver
 from order_gateway.risk_gate import MINUTE_MS, RiskGate
+from order_gateway.service import OrderService
 from shared.exchange.errors import VenueError
 from shared.exchange_manager import ExchangeManager
 from shared.observation import Known
@@ -33,6 +36,7 @@ log = structlog.get_logger(__name__)
 ACCOUNT_INTERVAL_SECS = 2.0
 FILLS_INTERVAL_SECS = 10.0
 RETRY_SECS = 1.0
+RECENT_ORDERS = 1_000
 JOIN_SECS = 15.0
 EXPECTED_FAILURES = (VenueError, SQLAlchemyError, RedisError, GatewayError)
 """What may go wrong in a round and is worth another one; anything else ends the process."""
@@ -43,6 +47,7 @@ class Runtime:
     """Threads that keep the gateway able to trade. ``on_crash`` is told of a fault in one."""
 
     journal: Journal
+    service: OrderService
     keeper: LeaseKeeper
     nonces: NonceAllocator
     markets: Markets
@@ -54,6 +59,8 @@ class Runtime:
     resolver: Resolver
     exits: Exits
     leverage: LeverageSetter
+    emergency: EmergencyExits
+    dead_man: DeadManSwitch
     readiness: Readiness
     symbols: tuple[str, ...]
     resolve_interval_secs: float
@@ -64,6 +71,7 @@ class Runtime:
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     _recovered: bool = False
+    _term: int = 0
 
     def start(self) -> None:
         """Start the threads."""
@@ -118,6 +126,10 @@ class Runtime:
             self.readiness.met("database")
         else:
             self.readiness.unmet("database", problem)
+        if self.keeper.times_taken != self._term:
+            self._term = self.keeper.times_taken
+            self._recovered = False
+            self.readiness.unmet("recovery", "the lease was taken a moment ago")
         if not self.keeper.is_held:
             self._recovered = False
             self.readiness.unmet("lease", "another gateway holds it")
@@ -129,15 +141,20 @@ class Runtime:
         if not self._recovered:
             self._recover()
             return
-        self.resolver.step()
+        self.emergency.import_all()
+        still_open = self.resolver.step()
+        self.dead_man.step(resting=any(r.state is OrderState.RESTING for r in still_open))
         self.exits.cancel_older_than(self.resting_ttl_ms)
 
     def _recover(self) -> None:
         """Take over what the process before this one left; orders wait until it is settled."""
-        self.nonces.seed(self.journal.last_nonce())
+        self.journal.identity()
+        self.nonces.seed(max(self.journal.last_nonce(), self.emergency.highest_nonce()))
         self.readiness.met("lease")
         self.markets.load(self.manager.markets())
         self.readiness.met("markets")
+        self.emergency.import_all()
+        self.service.remember(self.journal.recent(symbol=None, state=None, limit=RECENT_ORDERS))
         found = self.journal.open_orders()
         self.risk.recover(found, self.journal.sent_since(self.clock_ms() - MINUTE_MS))
         if found:
@@ -178,4 +195,5 @@ class Runtime:
             self.traded.wait(FILLS_INTERVAL_SECS if self._recovered else RETRY_SECS)
 
     def _fills_round(self) -> None:
+        self.emergency.import_all()  # or their fills would look like someone else's
         self.fills.step()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView
+from order_gateway.emergency_exits import EmergencyExits, unsaved_record
 from order_gateway.errors import Conflict, InvalidOrder, NotReady, RiskBlocked
 from order_gateway.in_flight import InFlight
 from order_gateway.journal import Journal
@@ -35,7 +36,7 @@ from shared.risk.checks import Blocked
 from shared.risk.limits import OrderFacts
 from shared.storage.leases import LeaseLost
 from shared.storage.orders import IntentMismatch, JournalConflict, OrderRecord, check_same
-from shared.storage.risk_state import RiskState
+from shared.storage.risk_state import NOTHING_STORED, RiskState
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,7 @@ class OrderService:
         readiness: Readiness,
         in_flight: InFlight,
         leverage: LeverageSetter,
+        emergency: EmergencyExits,
         clock_ms: Callable[[], int],
         on_trade: Callable[[], None],
     ) -> None:
@@ -79,9 +81,10 @@ class OrderService:
         self._readiness = readiness
         self._in_flight = in_flight
         self._leverage = leverage
+        self._emergency = emergency
         self._clock_ms = clock_ms
         self._on_trade = on_trade
-        self._journal_id: str | None = None
+        self._seen: set[str] = set()
 
     def execute(self, request: OrderRequest) -> OrderRecord:
         """Carry out an intent, or return what became of it if it is known already.
@@ -89,22 +92,59 @@ class OrderService:
         Raises a ``GatewayError``; then nothing was sent because of this call.
         """
         self._readiness.require(exit_order=request.reduce_only)
-        known, state = self._journal.look_up(request.intent_id)
+        try:
+            known, state = self._journal.look_up(request.intent_id)
+        except SQLAlchemyError as error:
+            if not request.reduce_only:
+                raise NotReady("the database does not answer; only exits are taken") from error
+            return self._exit_without_database(request)
+        known = known or self._emergency.known(request)
         if known is not None:
             return self._repeated(known, request)
         market = self._markets.require(request.symbol)
         if not request.reduce_only:
             self._leverage.require(request.symbol)
-        reference = self._prices.reference(
-            request.symbol, self._clock_ms(), exit_order=request.reduce_only
-        )
-        facts = self._prepare(request, market, reference)
+        reference = self.reference_price(request)
+        facts = self.prepare(request, market, reference)
         started = time.monotonic()
         with self._in_flight.hold(request.intent_id):
-            self._check_risk(request, facts, reference, state)
+            self.check_risk(request, facts, reference, state)
             record = self._send_once(request, market, facts)
         instruments.record_order_time(request.origin, time.monotonic() - started)
         return record
+
+    def remember(self, records: Iterable[OrderRecord]) -> None:
+        """Keep the names of journaled intents: while the journal is away, none is sent again."""
+        self._seen.update(record.intent_id for record in records)
+
+    def _exit_without_database(self, request: OrderRequest) -> OrderRecord:
+        """A reduce-only order under the emergency journal; risk sees the order alone."""
+        known = self._emergency.known(request)
+        if known is not None:
+            return known
+        if request.intent_id in self._seen:
+            raise NotReady(f"{request.intent_id} was sent before; what became of it is in MariaDB")
+        market = self._markets.require(request.symbol)
+        reference = self.reference_price(request)
+        facts = self.prepare(request, market, reference)
+        with self._in_flight.hold(request.intent_id):
+            self.check_risk(request, facts, reference, NOTHING_STORED)
+            record = unsaved_record(
+                request,
+                cloid=derive_cloid(self._wallet, self._journal.identity(), request.intent_id),
+                size=facts.size,
+                limit_price=facts.limit_price,
+                now_ms=self._clock_ms(),
+            )
+            record = self._emergency.send(record, request, self.sign(record, market))
+        self._publisher.updated(record)
+        return record
+
+    def reference_price(self, request: OrderRequest) -> Observation[Decimal]:
+        """The price that the order is judged against."""
+        return self._prices.reference(
+            request.symbol, self._clock_ms(), exit_order=request.reduce_only
+        )
 
     def _repeated(self, known: OrderRecord, request: OrderRequest) -> OrderRecord:
         try:
@@ -113,7 +153,7 @@ class OrderService:
             raise Conflict(str(error)) from error
         return known
 
-    def _prepare(
+    def prepare(
         self, request: OrderRequest, market: Market, reference: Observation[Decimal]
     ) -> OrderFacts:
         """Round to what the venue takes: sizes down, prices never worse."""
@@ -159,13 +199,14 @@ class OrderService:
         position = account.value.positions.get(request.symbol)
         return position is None or size >= abs(position.size)
 
-    def _check_risk(
+    def check_risk(
         self,
         request: OrderRequest,
         facts: OrderFacts,
         reference: Observation[Decimal],
         state: RiskState,
     ) -> None:
+        """Ask the risk rules and audit their decision; raises ``RiskBlocked`` or ``NotReady``."""
         decision = self._risk.decide(request.intent_id, facts, reference, state)
         fields = {
             "intent_id": request.intent_id,
@@ -188,9 +229,7 @@ class OrderService:
             raise
 
     def _send_once(self, request: OrderRequest, market: Market, facts: OrderFacts) -> OrderRecord:
-        if self._journal_id is None:
-            self._journal_id = self._journal.identity()
-        cloid = derive_cloid(self._wallet, self._journal_id, request.intent_id)
+        cloid = derive_cloid(self._wallet, self._journal.identity(), request.intent_id)
         try:
             record = self._journal.open(
                 request, cloid=cloid, size=facts.size, limit_price=facts.limit_price
@@ -201,7 +240,8 @@ class OrderService:
                 return self._repeated(known, request)
             self._risk.release(request.intent_id, traded=False)
             raise Conflict(str(error)) from error
-        action = self._sign(record, market)
+        self.remember([record])
+        action = self.sign(record, market)
         try:
             record = self._journal.sent(record, action)
         except (LeaseLost, NotReady) as error:
@@ -230,7 +270,8 @@ class OrderService:
         self._publisher.updated(updated)
         return updated
 
-    def _sign(self, record: OrderRecord, market: Market) -> SignedAction:
+    def sign(self, record: OrderRecord, market: Market) -> SignedAction:
+        """Sign a journaled order with a fresh nonce and its expiry."""
         action = order_action(
             asset=market.asset.index,
             is_buy=record.side == "buy",

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from order_gateway.account import AccountView
 from order_gateway.clock import wall_ms
 from order_gateway.connections import make_pooled_engine
+from order_gateway.dead_man import DeadManSwitch
+from order_gateway.emergency import EmergencyJournal
+from order_gateway.emergency_exits import EmergencyExits
 from order_gateway.exits import Exits
 from order_gateway.fills import FillsConsumer
 from order_gateway.guard import RiskGuard
@@ -65,6 +68,7 @@ def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) ->
     client = make_redis(settings, secrets)
     manager = ExchangeManager(settings, wallet, client)
     limits = limits_of(settings.risk)
+    readiness = Readiness()
     keeper = LeaseKeeper(engine)
     journal = Journal(engine, keeper, signer.address, wall_ms)
     nonces = NonceAllocator(wall_ms)
@@ -72,8 +76,16 @@ def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) ->
     markets = Markets(gateway.leverage)
     account = AccountView(manager, wall_ms)
     risk = RiskGate(limits, account, wall_ms)
-    guard = RiskGuard(engine, account, limits, audit, wall_ms)
-    readiness = Readiness()
+    guard = RiskGuard(
+        engine=engine,
+        manager=manager,
+        account=account,
+        limits=limits,
+        audit=audit,
+        readiness=readiness,
+        pause_on_external_fill=gateway.pause_on_external_fill,
+        clock_ms=wall_ms,
+    )
     in_flight = InFlight()
     traded = threading.Event()
     leverage = LeverageSetter(
@@ -83,6 +95,13 @@ def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) ->
         signer=signer,
         nonces=nonces,
         sender=sender,
+    )
+    emergency = EmergencyExits(
+        journal=EmergencyJournal(gateway.emergency_journal),
+        sender=sender,
+        engine=engine,
+        signer=signer.address,
+        clock_ms=wall_ms,
     )
     service = OrderService(
         settings=gateway,
@@ -100,6 +119,7 @@ def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) ->
         readiness=readiness,
         in_flight=in_flight,
         leverage=leverage,
+        emergency=emergency,
         clock_ms=wall_ms,
         on_trade=traded.set,
     )
@@ -135,6 +155,7 @@ def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) ->
     )
     runtime = Runtime(
         journal=journal,
+        service=service,
         keeper=keeper,
         nonces=nonces,
         markets=markets,
@@ -146,6 +167,10 @@ def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) ->
         resolver=resolver,
         exits=exits,
         leverage=leverage,
+        emergency=emergency,
+        dead_man=DeadManSwitch(
+            journal=journal, signer=signer, nonces=nonces, sender=sender, clock_ms=wall_ms
+        ),
         readiness=readiness,
         symbols=settings.reconciliation_engine.symbols,
         resolve_interval_secs=gateway.resolve_interval_secs,

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import redis
 import requests
+from eth_account import Account
+from hyperliquid.exchange import Exchange
 from sqlalchemy import Engine
 
 from shared.config import Secrets, Settings
@@ -96,7 +98,16 @@ def venue_url(tmp_path_factory: pytest.TempPathFactory, secrets: Secrets) -> Ite
     accounts.write_text(json.dumps([{"address": wallet, "deposit_usdc": 100_000}]))
     with (folder / "paper.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "paper_exchange", "--port", "0", "--accounts", str(accounts)],
+            [
+                sys.executable,
+                "-m",
+                "paper_exchange",
+                "--port",
+                "0",
+                "--accounts",
+                str(accounts),
+                "--no-rate-limit",  # these tests ask it far more than a platform does
+            ],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -163,6 +174,13 @@ class Venue:
 @pytest.fixture(scope="module")
 def venue(venue_url: str, secrets: Secrets) -> Venue:
     return Venue(venue_url, secrets.exchanges.hyperliquid.walletAddress.lower())
+
+
+@pytest.fixture
+def outside(venue: Venue, secrets: Secrets) -> Exchange:
+    """The account's owner at work with the official client, past the gateway."""
+    key = secrets.exchanges.hyperliquid.privateKey.get_secret_value()
+    return Exchange(Account.from_key(key), venue.url)
 
 
 class PriceFeed:
@@ -271,7 +289,11 @@ class GatewayProcess:
 
     def sibling(self, folder: Path, **overrides: str) -> GatewayProcess:
         """Another gateway of the same settings, with its own port and audit trail."""
-        environ = {**self.environ, "T3__risk__audit_trail": str(folder / "audit.jsonl")}
+        paths = {
+            "T3__risk__audit_trail": str(folder / "audit.jsonl"),
+            "T3__order_gateway__emergency_journal": str(folder / "emergency.jsonl"),
+        }
+        environ = {**self.environ, **paths}
         return GatewayProcess({**environ, **overrides}, folder, self.token)
 
     def stop(self) -> int:
@@ -346,6 +368,7 @@ def gateway_environ(service_environ: Mapping[str, str], wire: Wire, folder: Path
         "T3__reconciliation_engine__symbols": json.dumps(list(SYMBOLS)),
         "T3__risk__audit_trail": str(folder / "audit_trail.jsonl"),
         "T3__risk__max_orders_per_minute": "1000",
+        "T3__order_gateway__emergency_journal": str(folder / "emergency_journal.jsonl"),
         "T3__exchanges__hyperliquid__timeout_secs": "2",
     }
 

@@ -98,14 +98,45 @@ def test_frozen_feed_stops_opening_but_exits_use_the_book(
     assert gateway.execute(exit_body)["state"] == "FILLED"
 
 
-def test_trade_of_someone_else_is_stored_reported_and_audited(
-    gateway: Any, venue: Any, secrets: Any
+def test_trade_of_someone_else_is_audited_and_pauses_its_symbol(
+    gateway: Any, venue: Any, outside: Any
 ) -> None:
-    from eth_account import Account
-    from hyperliquid.exchange import Exchange
-
-    key = secrets.exchanges.hyperliquid.privateKey.get_secret_value()
-    outside = Exchange(Account.from_key(key), venue.url)
     outside.market_open("ETH", True, 0.05)
     wait_until(lambda: "external_fill" in gateway.audit_file.read_text(), 20, "the report")
-    assert "external_fill" in gateway.log()
+    blocked = gateway.refusal(gateway.planned("ETH", "buy", "0.1"))
+    assert blocked["rule"] == "symbol_paused"
+    assert gateway.execute(gateway.planned("BTC", "buy", "0.001"))["state"] == "FILLED"
+    exit_body = gateway.planned("ETH", "sell", "0.01", reduce_only=True)
+    assert gateway.execute(exit_body)["state"] == "FILLED"
+    resume = {"symbol": "ETH", "reason": "that was me"}
+    assert gateway.post("/risk/resume", resume).status_code == 200
+    assert gateway.post("/risk/resume", resume).status_code == 409
+    assert gateway.execute(gateway.planned("ETH", "buy", "0.1"))["state"] == "FILLED"
+
+
+def test_withdrawal_is_no_loss_but_a_loss_sets_the_switch(
+    gateway: Any, venue: Any, outside: Any
+) -> None:
+    start = float(gateway.get("/risk").json()["day"]["start_value_usd"])
+    moved = outside.usd_class_transfer(round(start * 0.5), False)
+    assert moved["status"] == "ok", moved
+    wait_until(lambda: _start_value(gateway) < start * 0.6, 30, "the baseline to follow")
+    assert gateway.get("/risk").json()["kill_switch"]["engaged"] is False
+    assert gateway.execute(gateway.planned("BTC", "buy", "0.001"))["state"] == "FILLED"
+
+    gateway.restart(T3__risk__max_daily_loss="0.001")
+    held = 0.4 * _start_value(gateway) / venue.mid("SOL")
+    for side in ("buy", "sell") * 12:  # fees and spread lose more than a thousandth
+        if gateway.get("/risk").json()["kill_switch"]["engaged"]:
+            break
+        body = gateway.planned("SOL", side, f"{held:.2f}", reduce_only=side == "sell")
+        gateway.post("/execute_order", body)
+    wait_until(lambda: gateway.get("/risk").json()["kill_switch"]["engaged"], 20, "the kill switch")
+    assert gateway.get("/risk").json()["kill_switch"]["actor"] == "risk_manager"
+    gateway.restart()
+    assert gateway.post("/flatten", {"reason": "the test is over"}).json()["flat"] is True
+    assert outside.usd_class_transfer(round(start * 0.5), True)["status"] == "ok"
+
+
+def _start_value(gateway: Any) -> float:
+    return float(gateway.get("/risk").json()["day"]["start_value_usd"])

@@ -6,6 +6,7 @@ from itertools import pairwise, product
 
 import pytest
 
+from shared.native_servers import PROJECT_ROOT
 from shared.orders.states import (
     OPEN,
     TERMINAL,
@@ -65,6 +66,11 @@ def test_table_for_people_has_a_row_and_a_column_per_state() -> None:
     assert len(lines) == len(S) + 2
     assert all(a.count("|") == b.count("|") for a, b in pairwise(lines))
     assert sum(line.count(" yes ") for line in lines) == len(ALLOWED)
+
+
+def test_documentation_shows_this_table() -> None:
+    page = (PROJECT_ROOT / "docs" / "order-states.md").read_text(encoding="utf-8")
+    assert transition_table() in page
 
 
 def _reachable(state: OrderState) -> set[OrderState]:

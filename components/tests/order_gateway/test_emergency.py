@@ -1,0 +1,148 @@
+"""Exits while MariaDB is down, and what is imported when it is back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from order_gateway.emergency import EmergencyJournal
+from order_gateway.errors import Conflict
+from shared.exchange.signing import SignedAction
+from shared.native_servers import prepare_schema
+from shared.orders.intents import OrderRequest
+from shared.orders.replies import Verdict
+from shared.orders.states import OrderState
+from shared.testing.servers import MariaDbServer, wait_until
+
+REQUEST = OrderRequest(
+    intent_id="hand:exit",
+    symbol="BTC",
+    side="sell",
+    size=Decimal("0.01"),
+    order_type="market",
+    tif="Ioc",
+    price=None,
+    reduce_only=True,
+    origin="hand",
+    plan_epoch=None,
+    leg="hand",
+)
+ACTION = SignedAction({}, 17, 99, "ab" * 32)
+
+
+def put(journal: EmergencyJournal, request: OrderRequest = REQUEST) -> None:
+    journal.sent(
+        request,
+        cloid="0x1",
+        size=request.size,
+        limit_price=Decimal("99.5"),
+        action=ACTION,
+        now_ms=5,
+    )
+
+
+def test_journal_reads_back_what_was_written_before_a_crash(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "emergency.jsonl"
+    put(EmergencyJournal(path))
+    (order,) = EmergencyJournal(path).waiting()
+    assert (order.request, order.nonce, order.verdict) == (REQUEST, 17, None)
+    assert order.outcome.state is OrderState.UNKNOWN
+
+    journal = EmergencyJournal(path)
+    with pytest.raises(Conflict):
+        put(journal)
+    verdict = Verdict(OrderState.PARTIAL, "part", 7, Decimal("0.004"), Decimal(100))
+    journal.concluded("hand:exit", verdict)
+    with path.open("ab") as file:
+        file.write(b'{"kind":"imp')
+    (order,) = EmergencyJournal(path).waiting()
+    assert order.verdict == verdict
+
+    journal = EmergencyJournal(path)
+    journal.imported(["hand:exit"], 123)
+    assert journal.waiting() == []
+    assert not path.exists()
+    assert (tmp_path / "logs" / "emergency.jsonl.123").exists()
+    assert EmergencyJournal(path).waiting() == []
+
+
+def test_unreadable_journal_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "emergency.jsonl"
+    path.write_text('{"kind":"sent"}\n')
+    with pytest.raises(ValueError, match="line 1"):
+        EmergencyJournal(path)
+
+
+@pytest.fixture(scope="module")
+def own_mariadb(
+    tmp_path_factory: pytest.TempPathFactory, service_environ: Mapping[str, str]
+) -> Iterator[MariaDbServer]:
+    """A database server that these tests may kill."""
+    with MariaDbServer(tmp_path_factory.mktemp("own_mariadb"), durable=True) as server:
+        passwords = {
+            "app_password": "test-app-password",
+            "migrate_password": "test-migrate-password",
+        }
+        environ = {**service_environ, "T3__database__port": str(server.port)}
+        prepare_schema(server.config, environ, passwords)
+        yield server
+
+
+def test_exits_pass_without_the_database_and_are_imported_afterwards(
+    gateway: Any, own_mariadb: MariaDbServer, venue: Any, wire: Any, folder: Path
+) -> None:
+    gateway.restart(T3__database__port=str(own_mariadb.port))
+    opened = gateway.execute(gateway.planned("BTC", "buy", "0.01"))
+    assert opened["state"] == "FILLED"
+    held = venue.position("BTC")
+    own_mariadb.kill()
+
+    refused = gateway.post("/execute_order", gateway.by_hand("open", "BTC", "buy", "0.001"))
+    assert refused.status_code == 503
+    exit_body = gateway.by_hand("exit-1", "BTC", "sell", "0.002", reduce_only=True)
+    taken = gateway.execute(exit_body)
+    assert (taken["state"], taken["filled_size"]) == ("FILLED", "0.002")
+    assert gateway.execute(exit_body)["cloid"] == taken["cloid"]
+    wire.fault = lambda: "swallow_reply"
+    unknown = gateway.execute(gateway.by_hand("exit-2", "BTC", "sell", "0.003", reduce_only=True))
+    assert unknown["state"] == "UNKNOWN"
+    wire.fault = lambda: "pass"
+    repeated = {**gateway.by_hand("x", "BTC", "buy", "0.01"), "reduce_only": True}
+    known_before = gateway.post("/execute_order", {**repeated, "intent_id": "hand:exit-2"})
+    assert known_before.status_code == 409
+    lines = (folder / "emergency_journal.jsonl").read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["sent", "concluded"] * 2
+    sent = wire.orders_seen
+
+    gateway.kill()
+    own_mariadb.start()
+    gateway.start(T3__database__port=str(own_mariadb.port))
+    first, second = gateway.order(taken["cloid"]), gateway.settled(unknown["cloid"])
+    assert (first["state"], first["filled_size"]) == ("FILLED", "0.002")
+    assert (second["state"], second["filled_size"]) == ("FILLED", "0.003")
+    assert wire.orders_seen == sent
+    assert round(held - venue.position("BTC"), 8) == 0.005
+    assert not (folder / "emergency_journal.jsonl").exists()
+    assert gateway.execute(gateway.planned("BTC", "buy", "0.001"))["state"] == "FILLED"
+
+
+def test_flatten_and_kill_switch_work_without_the_database(
+    gateway: Any, own_mariadb: MariaDbServer, venue: Any
+) -> None:
+    gateway.restart(T3__database__port=str(own_mariadb.port))
+    assert gateway.execute(gateway.planned("ETH", "sell", "0.3"))["state"] == "FILLED"
+    own_mariadb.kill()
+    reply = gateway.post("/flatten", {"reason": "the database is down"})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["flat"] is True, reply.text
+    assert venue.info("clearinghouseState", user=venue.wallet)["assetPositions"] == []
+    own_mariadb.start()
+    wait_until(lambda: gateway.get("/ready").status_code == 200, 30, "the gateway to recover")
+    assert gateway.refusal(gateway.planned("BTC", "buy", "0.001"))["rule"] == "kill_switch"
+    assert "flatten" in {o["origin"] for o in gateway.get("/orders").json()}
+    gateway.restart()
