@@ -93,6 +93,23 @@ def test_nothing_is_born_without_symbols_or_samples() -> None:
     assert rig.call(tick_ms=WORLD.start_ms - 115_000).born == 0
 
 
+@pytest.mark.parametrize(("needed", "born"), [(100, 50), (101, 0)])
+def test_thresholds_wait_for_the_samples_they_need(needed: int, born: int) -> None:
+    """120 ticks hold 105 windows of 16 samples."""
+    only_short = space(windows=(16,), theta_min_samples=needed + 5)
+    assert Rig(replace(PLAN, space=only_short)).call().born == born
+
+
+def test_more_samples_than_usual_are_read_when_asked_for() -> None:
+    long = RunWorld(length=2, warm=640, gaps=False)
+    plan = replace(PLAN, space=space(theta_min_samples=600))
+    runs, states = MemoryRunStore(FrozenClock(long.start_ms)), MemoryRunStateStore()
+    supervisor = Supervisor(
+        plan, runs, states, long, FrozenClock(long.start_ms), np.random.default_rng(1)
+    )
+    assert supervisor.supervise(long.start_ms, PRODUCTS).born == 50
+
+
 def test_smaller_number_asks_the_excess_to_exit() -> None:
     rig = Rig()
     rig.call()

@@ -142,7 +142,8 @@ class Supervisor:
     def _recent_entropy(self, tick_ms: int, product_ids: Sequence[int]) -> RecentEntropy:
         """The newest entropy values of every cell and symbol."""
         interval_ms, space = self._plan.interval_ms, self._plan.space
-        length = max(space.windows) + ENTROPY_SAMPLES
+        samples = max(ENTROPY_SAMPLES, space.theta_min_samples)
+        length = max(space.windows) + samples
         from_ms = tick_ms - (length - 1) * interval_ms
         rows = self._rows.rows(interval_ms, from_ms, tick_ms)
         window = TickWindow.from_rows(interval_ms, from_ms, tick_ms, rows, product_ids)
@@ -150,7 +151,7 @@ class Supervisor:
         for cell in space.cells:
             values = SlidingEntropy(*cell, len(window.product_ids)).push_many(
                 window.mid, window.ok
-            )[-ENTROPY_SAMPLES:]
+            )[-samples:]
             for column, product_id in enumerate(window.product_ids.tolist()):
                 recent[cell, product_id] = values[:, column]
         return recent
