@@ -17,7 +17,7 @@ from typing import Any, Literal
 import orjson
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_utils import ValidationError
+from eth_utils.exceptions import ValidationError
 from hyperliquid.utils.signing import sign_l1_action
 from pydantic import SecretStr
 
