@@ -42,6 +42,10 @@ demo-clean: bootstrap ## Forget the demo's runs, positions, orders and secrets
 balance: bootstrap ## The account's balance and positions as MariaDB knows them, with their age
 	@exec $(PYTHON) -m balance_report
 
+.PHONY: alert-test
+alert-test: bootstrap ## Send one message to every channel of alerts.urls in secrets.yml
+	@exec $(PYTHON) -m shared.alerts.cli test
+
 .PHONY: llen
 llen: bootstrap ## Messages waiting in the demo's queues (redis-cli LLEN)
 	@conf=.local/demo/redis.conf; [ -r $$conf ] || { echo "llen: there is no demo here; start one with 'make demo'" >&2; exit 2; }; \

@@ -30,6 +30,7 @@ TASK_MODULES = (
     "worker.feed",
     "worker.volatility",
     "worker.purge",
+    "worker.alerts",
 )
 
 ROUTES = {
@@ -42,6 +43,8 @@ ROUTES = {
     "audit_price_feed": HIGH_PRIORITY_QUEUE,
     "update_volatility": HIGH_PRIORITY_QUEUE,
     "purge_stale_runs": HIGH_PRIORITY_QUEUE,
+    "watch_for_alerts": HIGH_PRIORITY_QUEUE,
+    "deliver_alerts": HIGH_PRIORITY_QUEUE,
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from celery.signals import eventlet_pool_started, worker_process_init, worker_pr
 from redis import Redis
 from sqlalchemy import Engine
 
+from shared.alerts.raising import Alerts
 from shared.clock import SystemClock
 from shared.config import ConfigError, Secrets, Settings, load_secrets, load_settings
 from shared.database import make_engine, make_redis
@@ -35,6 +36,7 @@ from worker.services.iteration import IterationService
 from worker.services.stepping import ConfigVersions, Stepper, Steppers
 
 if TYPE_CHECKING:
+    from shared.alerts.channels import Channel
     from shared.exchange_manager import ExchangeManager
 
 log = structlog.get_logger(__name__)
@@ -62,6 +64,18 @@ class Wiring:
 
         wallet = self.secrets.exchanges.hyperliquid.walletAddress
         return ExchangeManager.get(self.settings, wallet, self.redis)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """Where alerts are raised."""
+        return Alerts(self.engine, self.settings.alerts, self.clock.now_ms)
+
+    @cached_property
+    def alert_channels(self) -> Sequence[Channel]:
+        """Where they are delivered."""
+        from shared.alerts.channels import channels_of  # Apprise takes a while to import
+
+        return channels_of(self.secrets.alerts.urls, self.settings.alerts.timeout_secs)
 
     @cached_property
     def runs(self) -> MariaRunStore:

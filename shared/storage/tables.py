@@ -410,3 +410,33 @@ funding_rates = Table(
     **INNODB,
 )
 """Hourly funding; ``index_usd`` is what one unit held long has received since the first row."""
+
+alert_outbox = Table(
+    "alert_outbox",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("kind", String(32), nullable=False),
+    Column("subject", String(128), nullable=False),
+    Column("episode", Integer, nullable=False),
+    Column("severity", Enum("info", "warning", "critical", name="alert_severity"), nullable=False),
+    Column("title", String(255), nullable=False),
+    Column("body", String(2000), nullable=False),
+    Column(
+        "state",
+        Enum("held", "pending", "sent", "given_up", "ended", name="alert_state"),
+        nullable=False,
+    ),
+    Column("settled", Boolean, nullable=False, default=False),
+    Column("repeats", Integer, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_ms", BigInteger, nullable=False),
+    Column("delivered", JSON, nullable=False),
+    Column("error", String(255), nullable=False, default=""),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("sent_ms", BigInteger, nullable=True),
+    UniqueConstraint("kind", "subject", "episode", name="uq_alert_episode"),
+    Index("ix_alert_outbox_due", "state", "next_attempt_ms"),
+    **INNODB,
+)
+"""Messages to people: one row per episode of a subject (`shared.alerts.rules`)."""

@@ -1,0 +1,40 @@
+"""Tasks that find what people should know, and tell them."""
+
+from __future__ import annotations
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.alerts.delivery import deliver
+from shared.celery_app import app
+from worker import wiring
+from worker.services.alert_watch import WatchLimits, watch
+
+log = structlog.get_logger(__name__)
+
+
+@app.task(name="watch_for_alerts")
+def watch_for_alerts() -> None:
+    """Look for conditions that people must know of; queue ``high_priority``."""
+    wired = wiring.get()
+    try:
+        watch(wired.engine, wired.alerts, WatchLimits.of(wired.settings), wired.clock)
+    except SQLAlchemyError as error:
+        log.warning("watch_without_database", error=str(error))
+
+
+@app.task(name="deliver_alerts")
+def deliver_alerts() -> None:
+    """Send what is in the outbox; queue ``high_priority``.
+
+    Waiting for a chat service holds one green thread and nothing else. Run twice at the same time,
+    each message is claimed by one.
+    """
+    wired = wiring.get()
+    try:
+        done = deliver(wired.engine, wired.alert_channels, wired.clock)
+    except SQLAlchemyError as error:
+        log.warning("delivery_without_database", error=str(error))
+        return
+    if done.sent or done.retried or done.given_up:
+        log.info("alerts_delivered", sent=done.sent, retried=done.retried, given_up=done.given_up)

@@ -1,0 +1,125 @@
+"""What people should know of, read from MariaDB: the state itself, not the events that led to it.
+
+So an alert does not depend on the process that saw its cause, or on that process having lived long
+enough to say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+
+from shared.alerts import alert
+from shared.alerts.alert import Alert, AlertKind
+from shared.alerts.raising import Alerts
+from shared.config import Settings
+from shared.database import UnitOfWork
+from shared.orders.states import OrderState
+from shared.ports import Clock
+from shared.storage.orders import OrderRecord, OrderStore
+from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
+from shared.storage.risk_state import RiskState, RiskStateStore
+
+WATCHED = (
+    AlertKind.KILL_SWITCH,
+    AlertKind.SYMBOL_HALTED,
+    AlertKind.UNKNOWN_ORDER,
+    AlertKind.QUORUM_LOST,
+    AlertKind.PRICE_STALE,
+)
+LOOKS_MISSED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLimits:
+    """How long a condition lasts before it is told, and how old the last look may be."""
+
+    symbols: tuple[str, ...]
+    quorum_lost_secs: float
+    price_stale_secs: float
+    unknown_order_ms: int
+    look_ms: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> WatchLimits:
+        """From ``config.yml``."""
+        r = settings.reconciliation_engine
+        return cls(
+            symbols=r.symbols,
+            quorum_lost_secs=settings.alerts.quorum_lost_secs,
+            price_stale_secs=settings.alerts.price_stale_secs,
+            unknown_order_ms=round(settings.alerts.unknown_order_secs * 1000),
+            look_ms=round(LOOKS_MISSED * r.rebalance_frequency * 1000),
+        )
+
+
+def watch(engine: Engine, alerts: Alerts, limits: WatchLimits, clock: Clock) -> list[Alert]:
+    """Raise what holds, settle what does not any more; returns what holds.
+
+    Raises ``SQLAlchemyError`` without a database.
+    """
+    with UnitOfWork(engine) as uow:
+        risk = RiskStateStore(uow.conn).load()
+        open_orders = OrderStore(uow.conn).open_orders()
+        looks = {entry.symbol: entry for entry in ReconciliationLog(uow.conn).newest()}
+    found = conditions(risk, open_orders, looks, limits, clock.now_ms())
+    for one in found:
+        alerts.raise_alert(one, hold_secs=_hold_secs(one.kind, limits))
+    alerts.settle(WATCHED, found)
+    return found
+
+
+def conditions(
+    risk: RiskState,
+    open_orders: Sequence[OrderRecord],
+    looks: Mapping[str, WhyEntry],
+    limits: WatchLimits,
+    now_ms: int,
+) -> list[Alert]:
+    """Everything that holds at ``now_ms``; pure."""
+    found: list[Alert] = []
+    switch = risk.kill_switch
+    if switch.engaged:
+        found.append(alert.kill_switch(switch.reason, switch.actor, switch.since_ms))
+    for symbol, pause in sorted(risk.pauses.items()):
+        found.append(alert.symbol_halted(symbol, pause.reason, pause.since_ms))
+    for order in open_orders:
+        age_ms = now_ms - (order.sent_ms or order.created_ms)
+        if order.state is OrderState.UNKNOWN and age_ms >= limits.unknown_order_ms:
+            found.append(alert.unknown_order(order.intent_id, order.symbol, age_ms / 1000))
+    for symbol in limits.symbols:
+        if symbol in looks:
+            found += _of_look(looks[symbol], limits, now_ms)
+    return found
+
+
+def _of_look(look: WhyEntry, limits: WatchLimits, now_ms: int) -> list[Alert]:
+    age_ms = now_ms - look.at_ms
+    if age_ms > limits.look_ms:
+        reason = f"reconciliation has not looked at it for {age_ms / 1000:.0f} s"
+        return [alert.quorum_lost(look.symbol, reason)]
+    found = []
+    position = look.detail.get("quorum", {}).get("position", {})
+    if position.get("status") != "Known":
+        found.append(alert.quorum_lost(look.symbol, _why(position, "its position")))
+    price = look.detail.get("price_usd", {})
+    if price.get("status") != "Known":
+        found.append(alert.price_stale(look.symbol, _why(price, "its price")))
+    return found
+
+
+def _why(observed: Mapping[str, Any], what: str) -> str:
+    if observed.get("status") == "Stale":
+        return f"{what} is stale, as of {observed.get('as_of_ms')}"
+    return f"{what} is unknown: {observed.get('reason', 'no reason was kept')}"
+
+
+def _hold_secs(kind: AlertKind, limits: WatchLimits) -> float:
+    if kind is AlertKind.QUORUM_LOST:
+        return limits.quorum_lost_secs
+    if kind is AlertKind.PRICE_STALE:
+        return limits.price_stale_secs
+    return 0.0
