@@ -64,6 +64,8 @@ class HyperliquidSettings(_Section):
     timeout_secs: Annotated[float, _between(1, 60)] = 10.0
     dexes: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")], ...] = ()
     stream_watchdog_secs: Annotated[float, _between(1, 300)] = 15.0
+    stream_cross_check_secs: Annotated[float, _between(0.2, 60)] = 5.0
+    boot_stagger_secs: Annotated[float, _between(0, 60)] = 1.0
     max_price_jump: Annotated[float, _between(0.01, 1)] = 0.5
     rate_budget_per_minute: Annotated[int, _between(1, 1_200)] = 1_100
     breaker_failures: Annotated[int, _between(1, 1_000)] = 5
@@ -255,6 +257,14 @@ class SamplerSettings(_Section):
     warm_history: bool = False
 
 
+class RecorderSettings(_Section):
+    """The recorder of prices, candles, funding and fills."""
+
+    enabled: bool = True
+    path: Path = Path("data/archive")
+    flush_secs: Annotated[float, _between(1, 60)] = 30.0
+
+
 class PurgeSettings(_Section):
     """How long things stay."""
 
@@ -386,6 +396,7 @@ class Settings(_Section):
     take_profit: TakeProfitSettings
     market_data: MarketDataSettings = MarketDataSettings()
     price_sampler: SamplerSettings = SamplerSettings()
+    recorder: RecorderSettings = RecorderSettings()
     purge: PurgeSettings = PurgeSettings()
     alerts: AlertSettings
     performance: PerformanceSettings = PerformanceSettings()

@@ -27,6 +27,13 @@ _stream_reconnects = Counter(
 )
 _price_age = Gauge("t3_price_age_seconds", "Age of the newest price.", ["symbol"])
 _samples = Counter("t3_tick_samples_total", "Committed tick inputs by source.", ["source"])
+_archived = Counter("t3_archived_rows_total", "Rows written to the archive.", ["dataset"])
+_archive_gaps = Counter(
+    "t3_archive_gaps_total", "Times that prices had left the stream before they were recorded."
+)
+_breaker_state = Gauge(
+    "t3_breaker_state", "Circuit breaker: 0 closed, 1 half open, 2 open.", ["name"]
+)
 _iterations = Counter("t3_iterations_total", "Runs stepped and committed.")
 _iterations_skipped = Counter(
     "t3_iterations_skipped_total", "Shard iterations not sent because of backpressure."
@@ -76,6 +83,21 @@ def set_price_age(symbol: str, seconds: float) -> None:
 def record_sample(source: str) -> None:
     """Count one committed tick input."""
     _samples.labels(source).inc()
+
+
+def record_archived(dataset: str, rows: int) -> None:
+    """Count rows written to the archive."""
+    _archived.labels(dataset).inc(rows)
+
+
+def record_archive_gap() -> None:
+    """Count one gap in the archive's prices."""
+    _archive_gaps.inc()
+
+
+def set_breaker_state(name: str, state: str) -> None:
+    """Publish the state of a circuit breaker: ``closed``, ``half_open`` or ``open``."""
+    _breaker_state.labels(name).set(("closed", "half_open", "open").index(state))
 
 
 def record_iterations(runs: int) -> None:
