@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from shared.providence.codes import Interpretation, Status
 from shared.providence.kernel import MS_PER_HOUR, FloatArray
-from shared.providence.rules import Cell, CloneRules, ParameterSpace, Span
+from shared.providence.mutation import CONTINUOUS, duration_ms, mutate, set_cell
+from shared.providence.recent import RecentEntropy, SortedEntropy
+from shared.providence.rules import CloneRules, ParameterSpace, Span
 from shared.providence.run_state import Records, join, new_records
-
-RecentEntropy = Mapping[tuple[Cell, int], FloatArray]
-"""(cell, product id) -> recent normalised entropy values, NaN allowed and ignored."""
 
 RUIN: Final = 1e-6
 """Share of the start balance below which a log-growth is no longer distinguished (ln = -13.8)."""
@@ -105,36 +104,6 @@ def select_retirees(records: Records, count: int) -> NDArray[np.int64]:
     return active[order[: max(count, 0)]]
 
 
-class _History:
-    """Recent entropy, cleaned and sorted once per (cell, product)."""
-
-    def __init__(self, recent: RecentEntropy, space: ParameterSpace) -> None:
-        self._recent = recent
-        self._least = space.theta_min_samples
-        self._sorted: dict[tuple[Cell, int], FloatArray | None] = {}
-
-    def values(self, cell: Cell, product_id: int) -> FloatArray | None:
-        """Sorted values, or None where there are too few to draw a threshold."""
-        key = (cell, product_id)
-        if key not in self._sorted:
-            raw = np.asarray(self._recent.get(key, ()), dtype=np.float64)
-            clean = np.sort(raw[np.isfinite(raw)])
-            self._sorted[key] = clean if len(clean) >= self._least else None
-        return self._sorted[key]
-
-    def theta(self, cell: Cell, product_id: int, quantile: float) -> float:
-        values = self.values(cell, product_id)
-        if values is None:
-            raise ValueError(f"product {product_id} has no recent entropy for cell {cell}")
-        return min(max(float(np.quantile(values, quantile)), 0.0), 1.0)
-
-    def quantile(self, cell: Cell, product_id: int, theta: float) -> float | None:
-        values = self.values(cell, product_id)
-        if values is None:
-            return None
-        return float(np.interp(theta, values, np.linspace(0.0, 1.0, len(values))))
-
-
 def draw(
     rng: Generator,
     n: int,
@@ -163,34 +132,24 @@ def draw(
     -------
     At most ``n`` records, fewer where caps or missing entropy leave no room; ``run_id`` is 0.
     """
-    history = _History(recent_entropy, space)
+    recent = SortedEntropy(recent_entropy, space, product_ids)
     room = _room(space, product_ids, symbol_counts, desired)
-    ready = {
-        product_id: [cell for cell in space.cells if history.values(cell, product_id) is not None]
-        for product_id in product_ids
-    }
-    records = new_records(n)
-    weights = space.interpretation_weights
-    filled = 0
-    while filled < n:
-        open_ids = [p for p in product_ids if room[p] > 0 and ready[p]]
-        if not open_ids:
-            break
-        product_id = open_ids[int(rng.integers(len(open_ids)))]
-        cells = ready[product_id]
-        cell = cells[int(rng.integers(len(cells)))]
-        record = records[filled : filled + 1]
-        record["order"], record["delay"], record["window"] = cell
-        record["product_id"] = product_id
-        record["theta"] = history.theta(cell, product_id, _uniform(rng, space.theta_quantile))
-        record["lookback"] = space.lookbacks[int(rng.integers(len(space.lookbacks)))]
-        record["interpretation"] = int(rng.choice(len(Interpretation), p=weights))
-        for field in ("dead_band", "kelly_multiplier", "max_drawdown", "take_profit"):
-            record[field] = _uniform(rng, getattr(space, field))
-        record["max_duration_ms"] = _duration_ms(_uniform(rng, space.max_duration_secs))
-        room[product_id] -= 1
-        filled += 1
-    return _born(records[:filled].copy(), space, max_leverage, spawn_tick)
+    products = _draw_products(rng, n, recent.ready, [room[p] for p in product_ids])
+    records = new_records(len(products))
+    cells = _draw_cells(rng, recent.ready, products)
+    set_cell(records, space, cells)
+    records["product_id"] = np.asarray(product_ids, dtype=np.int32)[products]
+    quantile = _uniform(rng, space.theta_quantile, len(records))
+    records["theta"] = recent.theta(cells, products, quantile)
+    lookbacks = np.asarray(space.lookbacks, dtype=np.int32)
+    records["lookback"] = lookbacks[rng.integers(len(lookbacks), size=len(records))]
+    records["interpretation"] = rng.choice(
+        len(Interpretation), size=len(records), p=space.interpretation_weights
+    )
+    for field in CONTINUOUS:
+        records[field] = _uniform(rng, getattr(space, field), len(records))
+    records["max_duration_ms"] = duration_ms(_uniform(rng, space.max_duration_secs, len(records)))
+    return _born(records, space, max_leverage, spawn_tick)
 
 
 def clone(
@@ -210,13 +169,12 @@ def clone(
     quantile: the child's is that quantile of the recent entropy of its own cell. Where a cell has
     no recent entropy the parent's cell or threshold is kept.
     """
-    history = _History(recent_entropy, space)
     children = new_records(len(parents))
-    for child, parent in zip(children, parents, strict=True):
-        _mutate(rng, child, parent, space, clone_rules, history)
-        child["product_id"] = parent["product_id"]
-        child["parent_id"] = parent["run_id"]
-        child["generation"] = parent["generation"] + 1
+    if len(parents):
+        mutate(rng, children, parents, space, clone_rules, recent_entropy)
+    children["product_id"] = parents["product_id"]
+    children["parent_id"] = parents["run_id"]
+    children["generation"] = parents["generation"] + 1
     return _born(children, space, max_leverage, spawn_tick)
 
 
@@ -224,20 +182,20 @@ def choose_parents(
     rng: Generator, records: Records, weights: FloatArray, n: int, room: Mapping[int, int]
 ) -> NDArray[np.int64]:
     """Indices of ``n`` parents drawn by weight, symbols only while they have room; maybe fewer."""
-    left = dict(room)
-    products = records["product_id"]
-    chosen: list[int] = []
-    current = np.where([left.get(int(p), 0) > 0 for p in products], weights, 0.0)
-    cumulative = np.cumsum(current)
-    while len(chosen) < n and len(cumulative) and cumulative[-1] > 0.0:
-        pick = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-        chosen.append(pick)
-        product_id = int(products[pick])
-        left[product_id] -= 1
-        if left[product_id] == 0:
-            current[products == product_id] = 0.0
-            cumulative = np.cumsum(current)
-    return np.array(chosen, dtype=np.int64)
+    ids, products = np.unique(records["product_id"], return_inverse=True)
+    left = np.array([room.get(int(p), 0) for p in ids], dtype=np.int64)
+    current = np.where(left[products] > 0, weights, 0.0) if len(ids) else weights
+    chosen = np.empty(0, dtype=np.int64)
+    while len(chosen) < n and current.sum() > 0.0:
+        cumulative = np.cumsum(current)
+        picks = np.searchsorted(
+            cumulative, rng.random(n - len(chosen)) * cumulative[-1], side="right"
+        )
+        taken = picks[_within(products[picks], left)]
+        left -= np.bincount(products[taken], minlength=len(ids))
+        current[left[products] <= 0] = 0.0
+        chosen = np.concatenate([chosen, taken])
+    return chosen
 
 
 def fill_vacancies(
@@ -294,70 +252,45 @@ def _room(
     return {product_id: max(cap - counts.get(product_id, 0), 0) for product_id in product_ids}
 
 
-def _uniform(rng: Generator, span: Span) -> float:
-    return float(rng.uniform(span[0], span[1])) if span[1] > span[0] else float(span[0])
+def _within(groups: NDArray[np.int64], room: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which items find room in their group, first come, first served."""
+    order = np.argsort(groups, kind="stable")
+    ranked = groups[order]
+    rank = np.arange(len(groups)) - np.searchsorted(ranked, ranked)
+    fits = np.empty(len(groups), dtype=np.bool_)
+    fits[order] = rank < room[ranked]
+    return fits
 
 
-def _duration_ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000.0))
+def _draw_products(
+    rng: Generator, n: int, ready: NDArray[np.bool_], room: Sequence[int]
+) -> NDArray[np.int64]:
+    """Places of at most ``n`` products, each uniform among those open when it is drawn."""
+    left = np.where(ready.any(axis=0), np.array(room, dtype=np.int64), 0)
+    drawn = np.empty(0, dtype=np.int64)
+    while len(drawn) < n and left.any():
+        open_places = np.flatnonzero(left > 0)
+        picks = open_places[rng.integers(len(open_places), size=n - len(drawn))]
+        taken = picks[_within(picks, left)]
+        left = left - np.bincount(taken, minlength=len(left))
+        drawn = np.concatenate([drawn, taken])
+    return drawn
 
 
-def _step(rng: Generator, value: float, span: Span, scale: float) -> float:
-    """Gaussian step of ``scale`` x the span's width, clipped to the span."""
-    moved = value + float(rng.normal()) * scale * (span[1] - span[0])
-    return min(max(moved, span[0]), span[1])
+def _draw_cells(
+    rng: Generator, ready: NDArray[np.bool_], products: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """A cell for each run, uniform among those that are ready for its product."""
+    cells = np.empty(len(products), dtype=np.int64)
+    for place in np.unique(products):
+        own = products == place
+        choice = np.flatnonzero(ready[:, place])
+        cells[own] = choice[rng.integers(len(choice), size=int(own.sum()))]
+    return cells
 
 
-def _neighbour(rng: Generator, value: int, allowed: Sequence[int], probability: float) -> int:
-    """``value``, or with ``probability`` the next allowed value up or down (inwards at an end)."""
-    moves, up = rng.random() < probability, rng.random() < 0.5
-    nearest = min(range(len(allowed)), key=lambda i: abs(allowed[i] - value))
-    if not moves or len(allowed) == 1:
-        return allowed[nearest]
-    if nearest == 0 or nearest == len(allowed) - 1:
-        up = nearest == 0
-    return allowed[nearest + (1 if up else -1)]
-
-
-def _mutate(
-    rng: Generator,
-    child: np.void,
-    parent: np.void,
-    space: ParameterSpace,
-    clone_rules: CloneRules,
-    history: _History,
-) -> None:
-    scale, leap = clone_rules.mutation_scale, clone_rules.integer_step_probability
-    product_id = int(parent["product_id"])
-    old: Cell = (int(parent["order"]), int(parent["delay"]), int(parent["window"]))
-    kept: Cell = (
-        _neighbour(rng, old[0], space.orders, 0.0),
-        _neighbour(rng, old[1], space.delays, 0.0),
-        _neighbour(rng, old[2], space.windows, 0.0),
-    )
-    cell: Cell = (
-        _neighbour(rng, old[0], space.orders, leap),
-        _neighbour(rng, old[1], space.delays, leap),
-        _neighbour(rng, old[2], space.windows, leap),
-    )
-    if history.values(cell, product_id) is None:
-        cell = kept
-    child["order"], child["delay"], child["window"] = cell
-    child["lookback"] = _neighbour(rng, int(parent["lookback"]), space.lookbacks, leap)
-    quantile = history.quantile(old, product_id, float(parent["theta"]))
-    step = float(rng.normal()) * scale
-    child["theta"] = parent["theta"]
-    if quantile is not None and history.values(cell, product_id) is not None:
-        low, high = space.theta_quantile
-        quantile = min(max(quantile + step * (high - low), low), high)
-        child["theta"] = history.theta(cell, product_id, quantile)
-    for field in ("dead_band", "kelly_multiplier", "max_drawdown", "take_profit"):
-        child[field] = _step(rng, float(parent[field]), getattr(space, field), scale)
-    seconds = _step(rng, float(parent["max_duration_ms"]) / 1000.0, space.max_duration_secs, scale)
-    child["max_duration_ms"] = _duration_ms(seconds)
-    flips = rng.random() < clone_rules.flip_probability
-    interpretation = Interpretation(int(parent["interpretation"]))
-    child["interpretation"] = interpretation.flipped if flips else interpretation
+def _uniform(rng: Generator, span: Span, n: int) -> FloatArray:
+    return rng.uniform(span[0], span[1], n) if span[1] > span[0] else np.full(n, span[0])
 
 
 def _born(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shared.providence import population
 from shared.providence.kernel import FloatArray
-from shared.providence.population import RecentEntropy
+from shared.providence.recent import RecentEntropy
 from shared.providence.rules import Cell, CloneRules, ParameterSpace
 from shared.providence.run_state import Records, join, new_records
 
@@ -85,7 +85,7 @@ def parent_shards(rng: Generator, shard_ids: NDArray[np.int64]) -> list[int]:
 def by_cell(
     cells: Sequence[Cell], product_ids: Sequence[int], entropy: FloatArray
 ) -> dict[tuple[Cell, int], FloatArray]:
-    """Recent entropy [N, C, S] as :data:`population.RecentEntropy`; columns are ``product_ids``."""
+    """Recent entropy [N, C, S] as :data:`recent.RecentEntropy`; columns are ``product_ids``."""
     return {
         (cell, product_id): entropy[:, row, column]
         for row, cell in enumerate(cells)

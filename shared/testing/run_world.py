@@ -107,7 +107,7 @@ class RunWorld:
             for cell in parameter_space.cells:
                 recent[cell, product_id] = sliding_entropy(mids, *cell, ok=np.isfinite(mids))
         records = population.draw(
-            np.random.default_rng(self.seed),
+            np.random.default_rng([self.seed, 3]),
             count,
             parameter_space,
             list(self.product_ids.values()),

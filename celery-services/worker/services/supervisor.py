@@ -20,7 +20,7 @@ from shared.market_data.tick_inputs import TickWindow
 from shared.market_data.tick_markets import TickRows
 from shared.ports import Clock, RunIds, RunStateStore, RunStore
 from shared.providence.entropy import SlidingEntropy
-from shared.providence.population import RecentEntropy
+from shared.providence.recent import RecentEntropy
 from shared.providence.rules import CloneRules, ParameterSpace
 from shared.providence.run_state import Records, join
 from shared.providence.supervision import ENTROPY_SAMPLES, conceive, parent_shards, place
