@@ -24,6 +24,8 @@ BENCHMARKS: dict[str, str] = {
     "plans_per_s": "shared.benchmarks.bench_reconciliation:plans_per_s",
     "rebuild_100k_s": "shared.benchmarks.bench_iterations:rebuild_100k_s",
     "iterations_per_s": "shared.benchmarks.bench_iterations:iterations_per_s",
+    "iterations_per_s_single_runs": "shared.benchmarks.bench_iterations:iterations_per_s",
+    "skipped_ticks": "shared.benchmarks.bench_iterations:iterations_per_s",
     "tick_lag_p99_s": "shared.benchmarks.bench_iterations:iterations_per_s",
     "redis_bytes_per_run": "shared.benchmarks.bench_iterations:iterations_per_s",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,13 +11,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import yaml
 from celery import Celery
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from shared.config import Secrets, Settings, load_secrets, load_settings
 from shared.database import make_engine, make_redis, redis_url
@@ -26,16 +28,31 @@ from shared.providence.run_state import Records, join
 from shared.storage.redis_keys import HIGH_PRIORITY_QUEUE, LOW_PRIORITY_QUEUE
 from shared.storage.run_state_store import RedisRunStateStore
 from shared.storage.run_store import MariaRunStore
+from shared.storage.tables import iteration_shards
 from shared.testing.clock import FrozenClock
 from shared.testing.run_world import RunWorld, space
 from shared.testing.servers import MariaDbServer, RedisServer
 
 SPAWN_BATCH = 5_000
-POOLS = {
-    HIGH_PRIORITY_QUEUE: ("-P", "eventlet", "-c", "10"),
-    LOW_PRIORITY_QUEUE: ("-P", "prefork", "-c", "2"),
-}
+HIGH_WORKER = (HIGH_PRIORITY_QUEUE, "-P", "eventlet", "-c", "10")
+LOW_WORKER = (LOW_PRIORITY_QUEUE, "-P", "prefork", "-c", "2")
+LOW_WORKER_OF_ONE = (LOW_PRIORITY_QUEUE, "-P", "prefork", "-c", "1")
+BOTH = (HIGH_WORKER, LOW_WORKER)
+_START_TIMEOUT_SECS = 60.0
 _STOP_TIMEOUT_SECS = 30.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A Celery worker with its pool processes."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        """End it and its pool processes at once, as a lost machine would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -55,37 +72,64 @@ class LivePlatform:
         """The journal, a connection per transaction."""
         return MariaRunStore(self.engine.begin, FrozenClock())
 
-    def send(self, task: str) -> None:
-        """Put a task without arguments on the high-priority queue."""
-        self._sender().send_task(task, queue=HIGH_PRIORITY_QUEUE)
+    def send(self, task: str, *arguments: object, queue: str = HIGH_PRIORITY_QUEUE) -> None:
+        """Put a task on a queue."""
+        self.sender.send_task(task, args=arguments, queue=queue)
 
-    def _sender(self) -> Celery:
+    @cached_property
+    def sender(self) -> Celery:
+        """A client of the broker."""
         return Celery(broker=redis_url(self.settings, self.secrets), set_as_current=False)
 
+    def waiting(self, queue: str) -> int:
+        """Messages on a queue that no worker has taken."""
+        return int(self.redis.llen(queue))
+
+    def oldest_tick(self) -> int:
+        """The tick (ms) that every shard has committed."""
+        with self.engine.connect() as conn:
+            return int(conn.execute(select(func.min(iteration_shards.c.last_tick))).scalar_one())
+
     @contextmanager
-    def workers(self) -> Iterator[None]:
-        """One worker per queue, stopped by process id at the end."""
-        processes = []
-        for queue, pool in POOLS.items():
-            command = [sys.executable, "-m", "celery", "-A", "shared.celery_app", "worker"]
-            command += ["-Q", queue, "-n", f"{queue}@bench", "-l", "warning", *pool]
-            with (self.folder / f"{queue}.log").open("wb") as log:
-                processes.append(
-                    subprocess.Popen(
-                        command, env=dict(self.environ), stdout=log, stderr=log, cwd=self.folder
-                    )
-                )
+    def workers(self, *pools: tuple[str, ...]) -> Iterator[list[Worker]]:
+        """One worker for each pool, by default one per queue; stopped by process id at the end."""
+        started = [self._start(number, *pool) for number, pool in enumerate(pools or BOTH)]
         try:
-            yield
+            self._wait_for_answers(started)
+            yield started
         finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
+            for worker in started:
+                worker.process.terminate()
+            for worker in started:
                 try:
-                    process.wait(_STOP_TIMEOUT_SECS)
+                    worker.process.wait(_STOP_TIMEOUT_SECS)
                 except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                    worker.kill()
+
+    def _wait_for_answers(self, workers: list[Worker]) -> None:
+        """RuntimeError, with the end of a log, for a worker that takes no messages."""
+        deadline = time.monotonic() + _START_TIMEOUT_SECS
+        while len(self.sender.control.ping(timeout=0.5)) < len(workers):
+            ended = [worker for worker in workers if worker.process.poll() is not None]
+            if ended or time.monotonic() > deadline:
+                words = (ended or workers)[0].log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"a worker did not start: {words}")
+
+    def _start(self, number: int, queue: str, *pool: str) -> Worker:
+        command = [sys.executable, "-m", "celery", "-A", "shared.celery_app", "worker"]
+        command += ["-Q", queue, "-n", f"{number}@bench", "-l", "warning", *pool]
+        path = self.folder / f"worker-{number}.log"
+        with path.open("wb") as log:
+            # A session of its own, so that it can be killed with its pool processes.
+            process = subprocess.Popen(
+                command,
+                env=dict(self.environ),
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+            )
+        return Worker(process, path)
 
 
 @contextmanager
@@ -157,9 +201,8 @@ def settle(platform: LivePlatform, world: RunWorld, count: int, shard_size: int)
 def wait_for_tick(platform: LivePlatform, tick_ms: int, timeout_secs: float = 300.0) -> float:
     """Wait until every shard has committed ``tick_ms``; seconds waited. TimeoutError if not."""
     start = time.perf_counter()
-    runs = platform.runs
-    while any(shard.last_tick < tick_ms for shard in runs.shards()):
+    while platform.oldest_tick() < tick_ms:
         if time.perf_counter() - start > timeout_secs:
             raise TimeoutError(f"not every shard reached tick {tick_ms} in {timeout_secs:g} s")
-        time.sleep(0.02)
+        time.sleep(0.05)
     return time.perf_counter() - start
