@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 import yaml
 from sqlalchemy import Engine
 
@@ -146,8 +147,13 @@ def raw_redis_client(
 
 
 @pytest.fixture(autouse=True)
-def _no_remembered_settings() -> Iterator[None]:
-    """The process-wide `Config` never carries one test's settings into the next."""
+def _nothing_remembered() -> Iterator[None]:
+    """Neither the process-wide `Config` nor structlog's set-up goes from one test to the next.
+
+    A service's entry point, called in a test, points structlog at the stderr of that test.
+    """
     Config.reset()
+    logging_before = structlog.get_config()
     yield
+    structlog.configure(**logging_before)
     Config.reset()
