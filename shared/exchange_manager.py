@@ -25,7 +25,7 @@ import redis
 import structlog
 
 from shared.config import Settings
-from shared.exchange.breaker import Breaker, BreakerState, ConsecutiveFailureBreaker
+from shared.exchange.breaker import Breaker, BreakerState, VenueBreaker
 from shared.exchange.ccxt_client import ReadOnlyHyperliquid
 from shared.exchange.errors import DecodeError, VenueError, VenueRejected
 from shared.exchange.market_cache import MarketCache
@@ -76,7 +76,7 @@ class VenueHealth:
 class ExchangeManager:
     """The process's access to the venue; safe for threads and green threads.
 
-    ``client`` is Redis, for the budget and the market cache that processes share; without it
+    ``client`` is Redis, for the budget, breaker and market cache that processes share; without it
     the process lives on its own. ``breaker`` replaces the default circuit breaker.
     """
 
@@ -107,8 +107,11 @@ class ExchangeManager:
             monotonic=monotonic,
         )
         self.monitor = monitor or NetworkMonitor()
-        self._breaker = breaker or ConsecutiveFailureBreaker(
-            hyperliquid.breaker_failures, hyperliquid.breaker_reset_secs
+        self._breaker = breaker or VenueBreaker(
+            f"{urlsplit(venue.rest_url).hostname}:{address}",
+            hyperliquid.breaker_failures,
+            hyperliquid.breaker_reset_secs,
+            client,
         )
         self.transport = VenueTransport(
             venue.rest_url,

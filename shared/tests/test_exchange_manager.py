@@ -15,7 +15,7 @@ import redis
 from prometheus_client import REGISTRY
 
 from shared.config import Settings, load_settings
-from shared.exchange.breaker import ConsecutiveFailureBreaker
+from shared.exchange.breaker import VenueBreaker
 from shared.exchange.errors import (
     BadRequest,
     BreakerOpen,
@@ -147,9 +147,16 @@ def test_permanent_failures_are_not_repeated(reply: Reply) -> None:
 
 
 def one_attempt(url: str, **options: Any) -> VenueError:
-    """The error of one read, told by its first attempt."""
+    """The error of one request that is not repeated."""
+    transport = manager_for(url, **options).transport
     with pytest.raises(VenueError) as caught:
-        manager_for(url, **options).check_health()
+        transport.post(
+            "/info",
+            {"type": "exchangeStatus"},
+            endpoint="info:exchangeStatus",
+            weight=2,
+            priority="read",
+        )
     return caught.value
 
 
@@ -172,13 +179,13 @@ def test_failures_are_counted_by_class() -> None:
     before = REGISTRY.get_sample_value("t3_venue_errors_total", labels) or 0.0
     with ScriptedVenue(lambda _: Reply(500)) as venue:
         one_attempt(venue.url)
-    assert REGISTRY.get_sample_value("t3_venue_errors_total", labels) == before + 4
+    assert REGISTRY.get_sample_value("t3_venue_errors_total", labels) == before + 1
 
 
 def test_the_breaker_opens_after_five_failed_reads_and_closes_after_a_good_trial() -> None:
     now = [0.0]
     healthy = threading.Event()
-    breaker = ConsecutiveFailureBreaker(monotonic=lambda: now[0])
+    breaker = VenueBreaker("test", 5, 300.0, monotonic=lambda: now[0])
     with ScriptedVenue(lambda _: STATUS if healthy.is_set() else Reply(500)) as venue:
         manager = manager_for(venue.url, breaker=breaker)
         for _ in range(5):
