@@ -53,12 +53,21 @@ def make_engine(settings: Settings, secrets: Secrets, *, migrate: bool = False) 
         },
     )
     event.listen(engine, "connect", _without_query_attributes)
+    event.listen(engine, "connect", _without_pings)
     return engine
 
 
 def _without_query_attributes(connection: Any, _: object) -> None:
     """The connector would send trace ids as query attributes, which MariaDB does not know."""
     connection.otel_context_propagation = False
+
+
+def _without_pings(connection: Any, _: object) -> None:
+    """The connector would ask the server before every statement whether it is still there.
+
+    A connection that is lost is found by the statement itself, and SQLAlchemy invalidates it.
+    """
+    connection.is_connected = lambda: True
 
 
 class UnitOfWork:
