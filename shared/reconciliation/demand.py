@@ -87,7 +87,7 @@ def demands(
             found[symbol] = Unknown("the venue has never listed it")
             continue
         try:
-            wanted = _demand(merged[columns[products[symbol]]], rules)
+            wanted = demand_of(merged[columns[products[symbol]]], rules)
         except ValueError as error:
             found[symbol] = Unknown(f"the runs' sums make no sense: {error}")
         else:
@@ -125,7 +125,11 @@ def _added_up(
     }
 
 
-def _demand(row: Any, rules: DemandRules) -> Demand:
+def demand_of(row: Any, rules: DemandRules) -> Demand:
+    """The demand that one symbol's sums (a row of ``aggregate.SUMS_DTYPE``) stand for.
+
+    Raises ``ValueError`` for sums that no runs can have.
+    """
     current, history = aggregate.cohorts(row)
     factor = cohort_factor(
         current,
