@@ -15,7 +15,7 @@ import numpy as np
 
 from shared.observation import Known, Observation, Unknown
 from shared.providence import aggregate
-from shared.providence.sizing import cohort_factor
+from shared.providence.sizing import CohortSums, cohort_factor
 from shared.reconciliation.target import Demand
 
 _FIELDS = aggregate.SUMS_DTYPE.names or ()
@@ -45,6 +45,14 @@ class DemandRules:
     max_age_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class EndedRuns:
+    """Results of a product's ended runs: of the open epoch, and of the epochs before it."""
+
+    current: CohortSums
+    history: CohortSums
+
+
 def overdue(shards: Sequence[ShardSums], now_ms: int, max_age_ms: int) -> list[ShardSums]:
     """Shards whose sums are too old, or in the future, to speak for their runs."""
     return [shard for shard in shards if abs(now_ms - shard.sums_tick) > max_age_ms]
@@ -53,6 +61,7 @@ def overdue(shards: Sequence[ShardSums], now_ms: int, max_age_ms: int) -> list[S
 def demands(
     shards: Sequence[ShardSums],
     without_runs: Collection[int],
+    ended: Mapping[int, EndedRuns],
     products: Mapping[str, int],
     symbols: Collection[str],
     rules: DemandRules,
@@ -60,8 +69,10 @@ def demands(
 ) -> dict[str, Observation[Demand]]:
     """The demand on every symbol of ``symbols``, or why it is not known.
 
-    ``without_runs`` are the shards that have no active run at the moment, ``products`` maps
-    every symbol the venue has ever listed to its product id.
+    ``without_runs`` are the shards that have no active run at the moment, ``ended`` the results of
+    ended runs by product id: they count in the cohorts beside the living, whose results alone would
+    be those of the survivors. ``products`` maps every symbol the venue has ever listed to its
+    product id.
     """
     old = [s for s in overdue(shards, now_ms, rules.max_age_ms) if s.shard_id not in without_runs]
     if not shards:
@@ -78,6 +89,8 @@ def demands(
         merged = aggregate.from_json(_added_up(shards, product_ids), product_ids)
     except ValueError as error:
         return dict.fromkeys(symbols, Unknown(f"the runs' sums cannot be read: {error}"))
+    for product_id, results in ended.items():
+        _add_ended(merged[product_ids.index(product_id)], results)
     current = [s.sums_tick for s in shards if s.shard_id not in without_runs]
     as_of_ms = min(current, default=max(s.sums_tick for s in shards))
     columns = {product_id: column for column, product_id in enumerate(product_ids)}
@@ -123,6 +136,14 @@ def _added_up(
         }
         for product, column in columns.items()
     }
+
+
+def _add_ended(row: Any, results: EndedRuns) -> None:
+    for cohort, sums in (("current", results.current), ("history", results.history)):
+        row[f"{cohort}_runs"] += sums.runs
+        row[f"{cohort}_wins"] += sums.wins
+        row[f"{cohort}_sum_win"] += sums.sum_win
+        row[f"{cohort}_sum_loss"] += sums.sum_loss
 
 
 def demand_of(row: Any, rules: DemandRules) -> Demand:

@@ -14,7 +14,7 @@ from shared.database import retry_deadlocks
 from shared.ports import Clock, IterationCommit, Members, PopulationCount, RunIds, Shard
 from shared.providence.run_state import Records
 from shared.providence.step import Fills
-from shared.storage import checkpoints, fills, runs, shards
+from shared.storage import checkpoints, cohorts, fills, runs, shards
 from shared.storage.transactions import Transactions
 
 T = TypeVar("T")
@@ -61,6 +61,8 @@ class MariaRunStore:
             runs.complete(conn, commit.completed)
             runs.refresh(conn, commit.checkpoints)
             checkpoints.replace(conn, commit.checkpoints)
+            # Last: other shards wait for the rows it locks.
+            cohorts.add(conn, commit.completed)
 
         try:
             self._read(work)

@@ -388,6 +388,19 @@ epochs = Table(
     **INNODB,
 )
 
+cohort_results = Table(
+    "cohort_results",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("product_id", Integer, primary_key=True, autoincrement=False),
+    Column("runs", BigInteger, nullable=False),
+    Column("wins", BigInteger, nullable=False),
+    Column("sum_win", Double, nullable=False),
+    Column("sum_loss", Double, nullable=False),
+    **INNODB,
+)
+"""Sums over ended runs; ``epoch`` is a height that was given, or the next to be given."""
+
 risk_state = Table(
     "risk_state",
     metadata,

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, select
 from shared.config import Secrets, Settings
 from shared.providence.codes import Status
 from shared.providence.run_state import Records, from_json
-from shared.storage import tables
+from shared.storage import cohorts, tables
 from shared.storage.run_state_store import RedisRunStateStore
 from shared.storage.run_store import MariaRunStore
 from shared.storage.runs import assign_height
@@ -77,6 +77,11 @@ class Rig:
         assert [row.id for row in rows] == ended["run_id"].tolist()
         assert [row.completed_tick for row in rows] == ended["tick"].tolist()
         assert [row.live_pnl for row in rows] == ended["live_pnl"].tolist()
+        with self.engine.connect() as conn:
+            results = cohorts.ended(conn)
+        traded = ended[ended["fill_seq"] > 0]
+        assert sum(r.current.runs for r in results.values()) == len(traded) > 0
+        assert sum(r.current.wins for r in results.values()) == (traded["live_pnl"] > 0).sum()
         assert [from_json(row.run_state).tobytes() for row in rows] == [e.tobytes() for e in ended]
         assert verify(self.runs.checkpoints(ids, self.world.ticks[-1]), self.runs) == []
 

@@ -30,7 +30,7 @@ from shared.reconciliation.intents import Execution
 from shared.reconciliation.plan import PlanFilters
 from shared.reconciliation.progress import Refusals
 from shared.reconciliation.target import Demand, TargetRules
-from shared.storage import runs, shards
+from shared.storage import cohorts, runs, shards
 from shared.storage.balances import Balance, BalanceStore
 from shared.storage.execution_state import ExecutionState, ExecutionStateStore
 from shared.storage.positions import PositionStore
@@ -212,6 +212,7 @@ class InputReader:
         return demands(
             sums,
             late_ids - occupied.keys(),
+            cohorts.ended(conn),
             {symbol: product.id for symbol, product in products.items()},
             self._limits.symbols,
             self._limits.demand,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from shared.observation import Known, Unknown
 from shared.providence import aggregate
-from shared.reconciliation.demand import DemandRules, ShardSums, demands
+from shared.providence.sizing import CohortSums
+from shared.reconciliation.demand import DemandRules, EndedRuns, ShardSums, demands
 
 NOW = 1_000_000
 RULES = DemandRules(
@@ -41,7 +42,7 @@ def shard(shard_id: int, sums: dict[str, Any], tick: int = NOW - 5_000) -> Shard
 
 
 def ask(*shards: ShardSums, without_runs: tuple[int, ...] = ()) -> dict[str, Any]:
-    return demands(shards, without_runs, PRODUCTS, ["BTC", "ETH"], RULES, NOW)
+    return demands(shards, without_runs, {}, PRODUCTS, ["BTC", "ETH"], RULES, NOW)
 
 
 def test_shards_add_up_and_the_oldest_dates_the_sum() -> None:
@@ -92,6 +93,26 @@ def test_the_cohort_factor_compares_current_with_finished_runs() -> None:
     assert 1.0 < found["BTC"].value.factor <= 2.0
 
 
+def test_ended_runs_count_in_both_cohorts() -> None:
+    """The living have all won; those that did not survive decide what the cohorts are worth."""
+    living = row(
+        1.0,
+        current_runs=10, current_wins=10, current_sum_win=1.0,
+        history_runs=10, history_wins=10, history_sum_win=1.0,
+    )  # fmt: skip
+
+    def factor(ended: dict[int, EndedRuns]) -> float:
+        found = demands([shard(0, {"1": living})], (), ended, PRODUCTS, ["BTC"], RULES, NOW)
+        assert isinstance(found["BTC"], Known)
+        return found["BTC"].value.factor
+
+    nothing, lost = CohortSums(0, 0, 0.0, 0.0), CohortSums(10, 0, 0.0, 5.0)
+    assert factor({}) == 1.0
+    assert factor({2: EndedRuns(lost, lost)}) == 1.0
+    assert factor({1: EndedRuns(nothing, lost)}) == 2.0
+    assert factor({1: EndedRuns(lost, nothing)}) < 0.5
+
+
 @pytest.mark.parametrize("tick", [NOW - 60_001, 0, NOW + 60_001])
 def test_one_overdue_shard_makes_every_symbol_unknown(tick: int) -> None:
     found = ask(shard(0, {"1": row(2.5)}), shard(7, {}, tick))
@@ -123,5 +144,5 @@ def test_sums_that_cannot_be_read_are_unknown(sums: dict[str, Any]) -> None:
 
 
 def test_a_symbol_that_was_never_listed_is_unknown() -> None:
-    found = demands([shard(0, {})], (), PRODUCTS, ["DOGE"], RULES, NOW)
+    found = demands([shard(0, {})], (), {}, PRODUCTS, ["DOGE"], RULES, NOW)
     assert isinstance(found["DOGE"], Unknown)
