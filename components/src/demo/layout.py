@@ -173,6 +173,9 @@ def load_plan(
     than a connection refused later.
     """
     own = demo_environ(paths, environ)
+    if load_settings(environ=environ).mode != "paper":
+        # Refused by the preflight, which names it with everything else that is wrong.
+        own["T3__price_sampler__warm_history"] = "false"
     settings = load_settings(environ=own)
     plan = DemoPlan(paths, settings, own, data, speed)
     expected = settings.order_gateway.port

@@ -98,7 +98,6 @@ def test_live_mode_is_refused_and_its_missing_secrets_are_named(
     environ |= {
         "T3__mode": "live",
         "T3__live_acknowledgement": "I trade real money at my own risk",
-        "T3__price_sampler__warm_history": "false",
         "T3_SECRETS": str(secrets),
     }
     mode, missing = faults(paths, environ)
