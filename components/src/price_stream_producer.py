@@ -1,8 +1,10 @@
 """Prices by WebSocket: `allMids` and one `activeAssetCtx` per symbol, into Redis.
 
 A connection counts only after its snapshot: messages that arrived before the REST snapshot was
-complete may be older than it and are dropped. Silence of the data channels for
-`stream_watchdog_secs` ends the connection. Between connections the pause doubles, with jitter.
+complete may be older than it and are dropped, and a snapshot that two reads do not tell alike is
+not used. Silence of the data channels for `stream_watchdog_secs` ends the connection. So does a
+symbol that stands still in the stream while polls (`stream_cross_check_secs`) see it move; its
+price is withheld until the stream moves on. Between connections the pause doubles, with jitter.
 
 Run: `python -m price_stream_producer`
 """
@@ -16,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import orjson
 import redis
@@ -33,6 +36,7 @@ from shared.exchange.decoding import as_mapping, require, str_field
 from shared.exchange.errors import DecodeError, VenueError
 from shared.exchange.payloads import Asset, parse_context, parse_mids
 from shared.exchange_manager import ExchangeManager
+from shared.market_data.cross_check import CrossCheck
 from shared.market_data.intake import MarketView, QuoteIntake, tradable
 from shared.market_data.quotes import PriceGuard, Quote
 from shared.ports import Clock
@@ -46,6 +50,8 @@ STEADY_AFTER_SECS = 60.0
 _OPEN_TIMEOUT_SECS = 10.0
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _QUEUE_LIMIT = 20_000
+SNAPSHOT_TOLERANCE = Decimal("0.0002")
+"""Largest |mid / mid − 1| between the two reads of a snapshot; one that is further off is old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,10 @@ class _Arrival:
 
 class SilentStream(Exception):
     """The data channels said nothing for longer than the watchdog allows."""
+
+
+class FrozenSymbol(Exception):
+    """A symbol stands still in the stream while the venue's price moves."""
 
 
 class StreamProducer:
@@ -85,6 +95,8 @@ class StreamProducer:
         self._jitter = jitter
         self._view = MarketView(frozenset(assets), round(self._watchdog_secs * 1000))
         self._offset_ms = 0
+        self._check = CrossCheck()
+        self._check_secs = hyperliquid.stream_cross_check_secs
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stream until ``stop`` is set; every fault of the connection leads to the next one."""
@@ -115,6 +127,8 @@ class StreamProducer:
                 await self._follow(socket, stop)
         except SilentStream:
             return "watchdog"
+        except FrozenSymbol:
+            return "frozen"
         except websockets.ConnectionClosed:
             return "closed"
         except (OSError, TimeoutError, websockets.WebSocketException) as error:
@@ -136,6 +150,7 @@ class StreamProducer:
         queue: asyncio.Queue[_Arrival] = asyncio.Queue(_QUEUE_LIMIT)
         reader = asyncio.create_task(self._read(socket, queue))
         stopping = asyncio.create_task(stop.wait())
+        checker = asyncio.create_task(self._cross_check())
         try:
             fresh_from_ms = await self._take_snapshot()
             last_data_ms = self._clock.now_ms()
@@ -143,14 +158,16 @@ class StreamProducer:
                 silent_secs = (self._clock.now_ms() - last_data_ms) / 1000
                 if silent_secs >= self._watchdog_secs:
                     raise SilentStream
+                if checker.done():
+                    checker.result()
                 patience_secs = self._watchdog_secs - silent_secs
-                batch = await self._next_batch(queue, reader, stopping, patience_secs)
+                batch = await self._next_batch(queue, (reader, stopping, checker), patience_secs)
                 heard_ms = await self._publish(batch, fresh_from_ms)
                 last_data_ms = max(last_data_ms, heard_ms)
         finally:
-            for task in (reader, stopping):
+            for task in (reader, stopping, checker):
                 task.cancel()
-            await asyncio.gather(reader, stopping, return_exceptions=True)
+            await asyncio.gather(reader, stopping, checker, return_exceptions=True)
 
     def _subscriptions(self) -> list[dict[str, str]]:
         mids = [{"type": "allMids", **({"dex": dex} if dex else {})} for dex in self._dexes]
@@ -167,30 +184,55 @@ class StreamProducer:
         self._offset_ms = health.clock_offset_ms
         symbols: set[str] = set()
         for dex in self._dexes:
-            for context in await asyncio.to_thread(self._manager.contexts, dex):
-                symbols |= self._view.context_arrived(
-                    context.asset.symbol, context.mid, context.mark, asked_ms
-                )
+            contexts = await asyncio.to_thread(self._manager.contexts, dex)
+            mids = await asyncio.to_thread(self._manager.mids, dex)
+            for context in contexts:
+                symbol = context.asset.symbol
+                if symbol not in self._assets:
+                    continue
+                if not _alike(context.mid, mids.get(symbol)):
+                    self._intake.flag(symbol, "stale_snapshot", asked_ms, str(context.mid))
+                    continue
+                symbols |= self._view.context_arrived(symbol, context.mid, context.mark, asked_ms)
         await asyncio.to_thread(self._intake.accept, self._quotes(symbols, asked_ms))
         log.info("price_stream_fresh", symbols=len(symbols), clock_offset_ms=self._offset_ms)
         return self._clock.now_ms()
 
+    async def _cross_check(self) -> None:
+        """Poll prices beside the stream; raises ``FrozenSymbol`` when one has frozen in it."""
+        while True:
+            await asyncio.sleep(self._check_secs)
+            mids: dict[str, Decimal] = {}
+            asked_ms = self._clock.now_ms()
+            try:
+                for dex in self._dexes:
+                    mids |= await asyncio.to_thread(self._manager.mids, dex)
+            except VenueError as error:
+                log.debug("price_stream_not_cross_checked", error=str(error))
+                continue
+            frozen = self._check.polled(mids, asked_ms)
+            for channel, symbol in sorted(frozen):
+                self._intake.flag(symbol, "frozen", asked_ms, channel)
+            if frozen:
+                raise FrozenSymbol
+
     @staticmethod
     async def _next_batch(
         queue: asyncio.Queue[_Arrival],
-        reader: asyncio.Task[None],
-        stopping: asyncio.Task[bool],
+        tasks: tuple[asyncio.Task[None], asyncio.Task[bool], asyncio.Task[None]],
         patience_secs: float,
     ) -> list[_Arrival]:
         """Everything that has arrived by now; waits for a first frame if nothing has.
 
-        Empty when it is time to stop or nothing came for ``patience_secs``. A connection that
-        ended raises what ended it, after its last frames were handed out.
+        Empty when it is time to stop, when the cross-check has ended, or when nothing came for
+        ``patience_secs``. A connection that ended raises what ended it, after its last frames
+        were handed out. ``tasks`` read, wait for the stop, and cross-check.
         """
+        reader, stopping, checker = tasks
         if queue.empty():
             getter = asyncio.create_task(queue.get())
             await asyncio.wait(
-                {getter, reader, stopping},
+                {getter, reader, stopping, checker},
                 timeout=max(0.0, patience_secs),
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -233,13 +275,25 @@ class StreamProducer:
         channel = message.get("channel")
         if channel == "allMids":
             data = as_mapping(require(message, "data", "allMids"), "allMids.data")
-            return self._view.mids_arrived(parse_mids(require(data, "mids", "allMids")))
+            mids = parse_mids(require(data, "mids", "allMids"))
+            return self._view.mids_arrived(
+                {
+                    symbol: mids[symbol]
+                    for symbol in self._assets
+                    if symbol in mids
+                    and self._check.heard(channel, symbol, mids[symbol], arrival.received_ms)
+                }
+            )
         if channel == "activeAssetCtx":
             data = as_mapping(require(message, "data", "activeAssetCtx"), "activeAssetCtx.data")
             asset = self._assets.get(str_field(data, "coin", "activeAssetCtx"))
             if asset is None:
                 return None
             context = parse_context(asset, require(data, "ctx", "activeAssetCtx"))
+            if context.mid is not None and not self._check.heard(
+                channel, asset.symbol, context.mid, arrival.received_ms
+            ):
+                return set()
             return self._view.context_arrived(
                 asset.symbol, context.mid, context.mark, arrival.received_ms
             )
@@ -254,6 +308,13 @@ class StreamProducer:
             Quote(symbol, mid, mark, venue_ms, received_ms, "ws")
             for symbol, (mid, mark) in pairs.items()
         ]
+
+
+def _alike(mid: Decimal | None, other: Decimal | None) -> bool:
+    """Whether two reads of a price, one right after the other, may both be the present one."""
+    if mid is None or not other or not mid.is_finite() or not other.is_finite():
+        return True  # an empty book, or a price that the guard will judge
+    return abs(mid / other - 1) <= SNAPSHOT_TOLERANCE
 
 
 async def _wait(stop: asyncio.Event, secs: float) -> None:

@@ -55,6 +55,7 @@ class Venue:
 
     def __init__(self) -> None:
         self.mid = {"BTC": 100, "ETH": 10}
+        self.polled: dict[str, int] = {}
         self.delay_secs = 0.0
         self.failing = 0
         self.snapshots = 0
@@ -76,6 +77,10 @@ class Venue:
         time.sleep(self.delay_secs)
         return found
 
+    def mids(self, dex: str = "") -> Mapping[str, Decimal]:
+        assert dex == ""
+        return {symbol: Decimal(mid) for symbol, mid in (self.mid | self.polled).items()}
+
 
 Play = Callable[[ServerConnection, int], Awaitable[None]]
 
@@ -83,13 +88,16 @@ Play = Callable[[ServerConnection, int], Awaitable[None]]
 class Scene:
     """A WebSocket server that plays, the producer under test, and what came out."""
 
-    def __init__(self, play: Play, watchdog_secs: float = 1.0) -> None:
+    def __init__(
+        self, play: Play, watchdog_secs: float = 1.0, cross_check_secs: float = 60.0
+    ) -> None:
         self.play = play
         self.venue, self.sink = Venue(), Sink()
         self.subscriptions: list[dict[str, Any]] = []
         self.connections = 0
         self.pauses: list[float] = []
         self._watchdog_secs = watchdog_secs
+        self._cross_check_secs = cross_check_secs
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Event]:
@@ -107,6 +115,7 @@ class Scene:
         environ = {
             "T3__paper_exchange__url": f"http://127.0.0.1:{port}",
             "T3__exchanges__hyperliquid__stream_watchdog_secs": str(self._watchdog_secs),
+            "T3__exchanges__hyperliquid__stream_cross_check_secs": str(self._cross_check_secs),
         }
         settings = load_settings(PROJECT_ROOT / "config.yml", environ)
         intake = QuoteIntake(self.sink, PriceGuard(0.5))
@@ -366,6 +375,79 @@ def test_a_mark_that_has_gone_stale_ends_the_quotes() -> None:
 
     before, after = asyncio.run(scenario())
     assert before == after
+
+
+def test_a_symbol_frozen_in_the_stream_is_withheld_until_it_moves_again() -> None:
+    thawed = asyncio.Event()
+
+    async def play(socket: ServerConnection, _: int) -> None:
+        price = 10
+        while True:
+            await asyncio.sleep(0.05)
+            price += 1
+            await socket.send(mids(BTC=103 if thawed.is_set() else 100, ETH=10 + price % 3))
+
+    async def scenario() -> tuple[Scene, int, int]:
+        scene = Scene(play, watchdog_secs=5.0, cross_check_secs=0.2)
+        flagged = rejected("BTC", "frozen")
+        async with scene.running():
+            await until(lambda: len(scene.sink.mids("BTC")) > 3)
+            scene.venue.mid["BTC"] = 101  # the market moves on, the stream does not
+            await until(lambda: rejected("BTC", "frozen") == flagged + 1)
+            await until(lambda: scene.connections == 2 and 101 in scene.sink.mids("BTC"))
+            told = len(scene.sink.mids("BTC"))
+            others = len(scene.sink.mids("ETH"))
+            await until(lambda: len(scene.sink.mids("ETH")) > others + 10)
+            withheld = len(scene.sink.mids("BTC")) - told
+            thawed.set()
+            await until(lambda: scene.sink.mids("BTC")[-1] == 103)
+        return scene, told, withheld
+
+    before = reconnects("frozen")
+    scene, told, withheld = asyncio.run(scenario())
+    assert withheld == 0
+    assert scene.sink.mids("BTC")[told - 1] == 101  # the snapshot of the new connection
+    assert set(scene.sink.mids("BTC")[told:]) == {103}
+    assert scene.connections == 2
+    assert reconnects("frozen") - before == 1
+    assert rejected("ETH", "frozen") == 0
+
+
+def test_a_price_that_stands_still_everywhere_is_not_frozen() -> None:
+    async def play(socket: ServerConnection, _: int) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            await socket.send(mids(BTC=100, ETH=10))
+
+    async def scenario() -> Scene:
+        scene = Scene(play, watchdog_secs=5.0, cross_check_secs=0.2)
+        async with scene.running():
+            await until(lambda: len(scene.sink.mids("BTC")) > 18)
+        return scene
+
+    assert asyncio.run(scenario()).connections == 1
+
+
+def test_a_snapshot_that_two_reads_do_not_tell_alike_is_not_published() -> None:
+    async def play(socket: ServerConnection, _: int) -> None:
+        await asyncio.sleep(0.3)
+        await socket.send(mids(BTC=102))
+        await socket.send(context("BTC", 102, 102))
+        await socket.wait_closed()
+
+    async def scenario() -> Scene:
+        scene = Scene(play, watchdog_secs=5.0)
+        scene.venue.polled["BTC"] = 102
+        async with scene.running():
+            await until(lambda: 102 in scene.sink.mids("BTC"))
+        return scene
+
+    before = rejected("BTC", "stale_snapshot")
+    scene = asyncio.run(scenario())
+    assert set(scene.sink.mids("BTC")) == {102}
+    assert {quote.mark for quote in scene.sink.quotes if quote.symbol == "BTC"} == {102}
+    assert scene.sink.mids("ETH") == [10]
+    assert rejected("BTC", "stale_snapshot") - before == 1
 
 
 def test_a_stop_ends_a_waiting_and_a_streaming_producer() -> None:
