@@ -46,6 +46,34 @@ balance: bootstrap ## The account's balance and positions as MariaDB knows them,
 alert-test: bootstrap ## Send one message to every channel of alerts.urls in secrets.yml
 	@exec $(PYTHON) -m shared.alerts.cli test
 
+# Commands by hand act on the demo while one runs here, unless T3_CONFIG or T3_SECRETS name another platform.
+PLATFORM := if [ -z "$${T3_CONFIG:-}$${T3_SECRETS:-}" ] && [ -r .local/demo/processes.json ]; then \
+	  . .local/demo/environment; fi;
+
+.PHONY: reconcile
+reconcile: bootstrap ## Bring the account to its target now [DRY=yes: only say what would be done]
+	@$(PLATFORM) exec $(PYTHON) -m worker.cli reconcile $(if $(DRY),--dry-run)
+
+.PHONY: why
+why: bootstrap ## Why there was an order, or none: SYMBOL=BTC or ORDER=intent or client order id
+	@$(PLATFORM) exec $(PYTHON) -m worker.cli why $(if $(SYMBOL),--symbol '$(SYMBOL)') $(if $(ORDER),--order '$(ORDER)')
+
+.PHONY: risk
+risk: bootstrap ## Kill switch, day, account and limits of the order gateway
+	@$(PLATFORM) exec $(PYTHON) -m order_gateway.cli risk
+
+.PHONY: flatten
+flatten: bootstrap ## Cancel resting orders, close positions, set the kill switch: REASON=text [SYMBOL=BTC]
+	@$(PLATFORM) exec $(PYTHON) -m order_gateway.cli flatten $(if $(SYMBOL),--symbol '$(SYMBOL)') --reason '$(REASON)'
+
+.PHONY: cancel-all
+cancel-all: bootstrap ## Cancel resting orders; positions stay: REASON=text
+	@$(PLATFORM) exec $(PYTHON) -m order_gateway.cli cancel-all --reason '$(REASON)'
+
+.PHONY: kill-switch
+kill-switch: bootstrap ## Forbid new exposure, or allow it again: DO=set|lift REASON=text
+	@$(PLATFORM) exec $(PYTHON) -m order_gateway.cli kill-switch $(DO) --reason '$(REASON)'
+
 .PHONY: llen
 llen: bootstrap ## Messages waiting in the demo's queues (redis-cli LLEN)
 	@conf=.local/demo/redis.conf; [ -r $$conf ] || { echo "llen: there is no demo here; start one with 'make demo'" >&2; exit 2; }; \
