@@ -30,6 +30,7 @@ TASK_MODULES = (
     "worker.feed",
     "worker.volatility",
     "worker.purge",
+    "worker.attribution",
     "worker.alerts",
 )
 
@@ -43,6 +44,8 @@ ROUTES = {
     "audit_price_feed": HIGH_PRIORITY_QUEUE,
     "update_volatility": HIGH_PRIORITY_QUEUE,
     "purge_stale_runs": HIGH_PRIORITY_QUEUE,
+    "attribute_fills": HIGH_PRIORITY_QUEUE,
+    "attribute_payments": HIGH_PRIORITY_QUEUE,
     "watch_for_alerts": HIGH_PRIORITY_QUEUE,
     "deliver_alerts": HIGH_PRIORITY_QUEUE,
 }

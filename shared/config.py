@@ -318,6 +318,8 @@ class ScheduleSettings(_Section):
     audit_price_feed: Period
     update_volatility: Period
     purge_stale_runs: Period
+    attribute_fills: Period
+    attribute_payments: Period
     watch_for_alerts: Period
     deliver_alerts: Period
 

@@ -453,3 +453,45 @@ alert_outbox = Table(
     **INNODB,
 )
 """Messages to people: one row per episode of a subject (`shared.alerts.rules`)."""
+
+attribution = Table(
+    "attribution",
+    metadata,
+    Column("kind", Enum("fill", "funding", "transfer", name="attribution_kind"), primary_key=True),
+    Column("time_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("ref", BigInteger, primary_key=True, autoincrement=False),
+    Column("symbol", Symbol, primary_key=True),
+    Column("intent_id", String(96), nullable=True),
+    Column("size", Money, nullable=False),
+    Column("price", Money, nullable=False),
+    Column("account_usd", Money, nullable=False),
+    Column("runs_usd", Double, nullable=False),
+    Column("house_usd", Double, nullable=False),
+    Column("runs", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    **INNODB,
+)
+"""What changed the account's cash, and who it belongs to; each event of the venue once."""
+
+attribution_books = Table(
+    "attribution_books",
+    metadata,
+    Column("symbol", Symbol, primary_key=True),
+    Column("shares", MEDIUMBLOB, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    **INNODB,
+)
+"""Per symbol the compressed `shared.orders.attribution` shares of house and runs."""
+
+attribution_runs = Table(
+    "attribution_runs",
+    metadata,
+    Column("run_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("symbol", Symbol, primary_key=True),
+    Column("pnl_usd", Double, nullable=False),
+    Column("fees_usd", Double, nullable=False),
+    Column("funding_usd", Double, nullable=False),
+    Column("fills", Integer, nullable=False),
+    **INNODB,
+)
+"""What ended runs have made of the account's money; living ones are in the books."""
