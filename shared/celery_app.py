@@ -17,6 +17,7 @@ from celery import Celery
 from celery.signals import beat_init, eventlet_pool_started, setup_logging, worker_process_init
 from kombu import Exchange, Queue
 
+from shared.aligned_schedule import AlignedSchedule
 from shared.config import Config, Settings, load_secrets
 from shared.database import redis_url
 from shared.opentelemetry_config import setup, trace_celery
@@ -51,8 +52,14 @@ ROUTES = {
 }
 
 
+AT_TICKS = frozenset({"providence_iteration_scheduler"})
+
+
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """One entry per periodic task, named after it; each message expires after one period."""
+    """One entry per periodic task, named after it; each message expires after one period.
+
+    Iterations are sent at the ticks themselves, which are multiples of their period.
+    """
     periods: Mapping[str, float] = {
         **settings.celery.schedules.model_dump(),
         "reconcile_positions": settings.reconciliation_engine.rebalance_frequency,
@@ -60,7 +67,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "task": name,
-            "schedule": period,
+            "schedule": AlignedSchedule(period) if name in AT_TICKS else period,
             "options": {"queue": ROUTES[name], "expires": period},
         }
         for name, period in sorted(periods.items())

@@ -210,6 +210,9 @@ class SentIterations(Protocol):
     def record(self, shard_ids: Sequence[int], sent: SentIteration) -> None:
         """Remember that ``sent`` went out for these shards."""
 
+    def forget(self, shard_id: int) -> None:
+        """What went out for this shard has failed: another may be sent at once."""
+
 
 class IterationSender(Protocol):
     """Puts one iteration on the queue (at least once delivery)."""

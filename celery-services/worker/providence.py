@@ -13,7 +13,7 @@ from shared.market_data.tick_markets import DatabaseTickRows
 from shared.storage.redis_keys import LOW_PRIORITY_QUEUE
 from worker import wiring
 from worker.services.iteration import Outcome
-from worker.services.scheduler import Schedule, schedule_iterations
+from worker.services.scheduler import Schedule, await_tick, schedule_iterations
 from worker.services.supervisor import PopulationPlan, Supervisor, open_products
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ def providence_supervisor() -> None:
 def providence_iteration_scheduler() -> None:
     """Send an iteration of the newest committed tick to every shard; queue ``high_priority``."""
     wired, settings = wiring.get(), wiring.refresh_settings()
-    tick_ms = _newest_tick(wired)
+    tick_ms = await_tick(lambda: _newest_tick(wired), settings.interval_ms, wired.clock)
     if tick_ms is None:
         return
     result = schedule_iterations(
@@ -66,8 +66,18 @@ def providence_iteration_scheduler() -> None:
 
 @app.task(name="providence_trading_iteration")
 def providence_trading_iteration(shard_id: int, tick_ms: int) -> None:
-    """Step a shard of runs up to a tick, once in effect; queue ``low_priority``."""
-    result = wiring.get().iterations.run(shard_id, tick_ms)
+    """Step a shard of runs up to a tick, once in effect; queue ``low_priority``.
+
+    A failure counts as an error of the task, and the next call of the scheduler sends another.
+    """
+    wired = wiring.get()
+    try:
+        result = wired.iterations.run(shard_id, tick_ms)
+    except Exception:
+        wired.sent_iterations.forget(shard_id)
+        raise
+    if result.outcome is Outcome.CONTENDED:
+        wired.sent_iterations.forget(shard_id)
     if result.outcome in (Outcome.DONE_BEFORE, Outcome.CONTENDED):
         instruments.record_fenced_iteration()
     instruments.record_iterations(result.runs * result.ticks)

@@ -275,6 +275,10 @@ class MemorySentIterations:
         """Remember that ``sent`` went out for these shards."""
         self.sent |= dict.fromkeys(shard_ids, sent)
 
+    def forget(self, shard_id: int) -> None:
+        """What went out for this shard has failed: another may be sent at once."""
+        self.sent.pop(shard_id, None)
+
 
 def _tally(values: list[int]) -> dict[int, int]:
     return {value: values.count(value) for value in set(values)}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shared.aligned_schedule import AlignedSchedule
 from shared.celery_app import ROUTES, beat_schedule, celery_configuration
 from shared.config import load_settings
 
@@ -31,6 +32,10 @@ def test_entries_take_their_period_from_the_configuration_and_expire_after_it() 
     schedule = beat_schedule(settings)
     assert schedule["update_balance"]["schedule"] == 7
     assert schedule["reconcile_positions"]["schedule"] == 9
+    iterations = schedule.pop("providence_iteration_scheduler")
+    period = settings.celery.schedules.providence_iteration_scheduler
+    assert iterations["schedule"] == AlignedSchedule(period)
+    assert iterations["options"]["expires"] == period
     assert all(e["options"]["expires"] == e["schedule"] for e in schedule.values())
 
 

@@ -7,7 +7,7 @@ import pytest
 from shared.ports import SentIteration
 from shared.testing.clock import FrozenClock
 from shared.testing.memory_runs import MemoryRunStore, MemorySentIterations
-from worker.services.scheduler import Schedule, ScheduleResult, schedule_iterations
+from worker.services.scheduler import Schedule, ScheduleResult, await_tick, schedule_iterations
 
 TICK = 1_700_000_000_000
 
@@ -107,6 +107,49 @@ def test_lost_message_is_sent_again_after_the_bound(rig: Rig) -> None:
     rig.queue.sent.clear()
     assert rig.tick(TICK + 35_000).sent == 4
     assert {t for _, t, _ in rig.queue.sent} == {TICK + 35_000}
+
+
+def test_failed_iteration_is_sent_again_at_once(rig: Rig) -> None:
+    rig.tick(TICK + 5000)
+    rig.sent.forget(2)
+    rig.sent.forget(77)
+    rig.queue.sent.clear()
+    assert rig.tick(TICK + 5000) == ScheduleResult(sent=1, skipped=3)
+    assert [s for s, _, _ in rig.queue.sent] == [2]
+
+
+class Sampler:
+    """Commits the sample of ``tick_ms`` at ``at_ms``; counts how often it is looked for."""
+
+    def __init__(self, clock: FrozenClock, before: int | None, tick_ms: int, at_ms: int) -> None:
+        self.clock, self.before, self.tick_ms, self.at_ms = clock, before, tick_ms, at_ms
+        self.looks = 0
+
+    def __call__(self) -> int | None:
+        self.looks += 1
+        return self.tick_ms if self.clock.now_ms() >= self.at_ms else self.before
+
+
+def test_sample_of_the_tick_is_waited_for() -> None:
+    clock = FrozenClock(TICK + 2)
+    sampler = Sampler(clock, TICK - 5000, TICK, TICK + 140)
+    assert await_tick(sampler, 5000, clock) == TICK
+    assert clock.now_ms() < TICK + 200
+
+
+def test_late_sample_is_given_up_and_the_tick_before_goes_out() -> None:
+    clock = FrozenClock(TICK + 2)
+    sampler = Sampler(clock, TICK - 5000, TICK, TICK + 4000)
+    assert await_tick(sampler, 5000, clock) == TICK - 5000
+    assert TICK + 1000 < clock.now_ms() < TICK + 1100
+
+
+@pytest.mark.parametrize("before", [None, TICK - 10_000])
+def test_series_that_stands_still_is_not_waited_for(before: int | None) -> None:
+    clock = FrozenClock(TICK + 2)
+    sampler = Sampler(clock, before, TICK, TICK + 4000)
+    assert await_tick(sampler, 5000, clock) == before
+    assert sampler.looks == 1
 
 
 def test_forgotten_queue_is_filled_again(rig: Rig) -> None:

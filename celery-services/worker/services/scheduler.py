@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.config import Settings
@@ -10,6 +11,8 @@ from shared.ports import Clock, IterationSender, RunStore, SentIteration, SentIt
 
 # Waiting for less than this costs more than it spreads.
 _SHORTEST_WAIT_SECS = 0.01
+_SAMPLE_WAIT_MS = 1_000
+_SAMPLE_POLL_SECS = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,22 @@ class ScheduleResult:
 
     sent: int
     skipped: int
+
+
+def await_tick(read: Callable[[], int | None], interval_ms: int, clock: Clock) -> int | None:
+    """The newest committed tick: the one that has just passed, if its sample comes soon.
+
+    The scheduler runs at the tick itself, a moment before the sampler commits. A series that was
+    not sampled at the tick before is not waited for. None for a series without ticks.
+    """
+    now_ms = clock.now_ms()
+    current = now_ms - now_ms % interval_ms
+    give_up_ms = now_ms + min(_SAMPLE_WAIT_MS, interval_ms // 2)
+    newest = read()
+    while newest == current - interval_ms and clock.now_ms() < give_up_ms:
+        clock.sleep(_SAMPLE_POLL_SECS)
+        newest = read()
+    return newest
 
 
 def schedule_iterations(

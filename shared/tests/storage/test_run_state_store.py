@@ -128,3 +128,10 @@ def test_sent_iterations_are_remembered_per_shard(sent: SentIterations) -> None:
     sent.record([], SentIteration(1, 1))
     sent.record([1], SentIteration(6000, 6200))
     assert sent.read() == {0: SentIteration(5000, 5100), 1: SentIteration(6000, 6200)}
+
+
+def test_failed_iteration_is_forgotten_alone(sent: SentIterations) -> None:
+    sent.record([1, 2], SentIteration(5000, 5001))
+    sent.forget(2)
+    sent.forget(9)
+    assert sent.read() == {1: SentIteration(5000, 5001)}

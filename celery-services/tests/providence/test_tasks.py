@@ -1,0 +1,49 @@
+"""What the tasks do around the use cases they call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from shared.ports import SentIteration
+from shared.testing.memory_runs import MemorySentIterations
+from worker import wiring
+from worker.providence import providence_trading_iteration
+from worker.services.iteration import IterationResult, Outcome
+
+
+@pytest.fixture
+def sent() -> MemorySentIterations:
+    store = MemorySentIterations()
+    store.record([3, 4], SentIteration(1000, 1001))
+    return store
+
+
+@pytest.fixture
+def wire(sent: MemorySentIterations) -> Iterator[Callable[..., None]]:
+    def use(run: Callable[[int, int], IterationResult]) -> None:
+        wiring.use(SimpleNamespace(iterations=SimpleNamespace(run=run), sent_iterations=sent))
+
+    yield use
+    wiring.use(None)
+
+
+def test_failed_iteration_is_reported_and_may_be_sent_again(sent, wire) -> None:
+    def fail(shard_id: int, tick_ms: int) -> IterationResult:
+        raise OSError("the database is gone")
+
+    wire(fail)
+    with pytest.raises(OSError, match="gone"):
+        providence_trading_iteration.run(3, 1000)
+    assert set(sent.read()) == {4}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "left"), [(Outcome.COMMITTED, {3, 4}), (Outcome.CONTENDED, {4})]
+)
+def test_iteration_without_effect_may_be_sent_again(sent, wire, outcome, left) -> None:
+    wire(lambda shard_id, tick_ms: IterationResult(outcome))
+    providence_trading_iteration.run(3, 1000)
+    assert set(sent.read()) == left
