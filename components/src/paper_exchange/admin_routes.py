@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from typing import Any
 
 import orjson
@@ -16,11 +17,13 @@ from paper_exchange.admin import (
     ledger,
     may_enter,
     move_money,
+    move_time,
     set_fault,
+    time_payload,
 )
 from paper_exchange.exchange import Exchange
 from paper_exchange.faults import FaultBox
-from paper_exchange.gate import json_response
+from paper_exchange.gate import BodyError, json_response, read_body
 from paper_exchange.hub import Hub
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -35,9 +38,12 @@ def admin_routes(exchange: Exchange, hub: Hub, faults: FaultBox, token: str) -> 
             client = request.client.host if request.client else ""
             if not may_enter(client, request.headers.get("authorization"), token):
                 return json_response({"error": "loopback and the admin token are required"}, 401)
-            raw = await request.body()
             try:
-                return json_response(work(orjson.loads(raw) if raw else None))
+                raw = await read_body(request)
+                found = work(orjson.loads(raw) if raw else None)
+                return json_response(await found if isawaitable(found) else found)
+            except BodyError as error:
+                return error.response
             except orjson.JSONDecodeError:
                 return json_response({"error": "the body is not JSON"}, 400)
             except AdminError as error:
@@ -49,12 +55,17 @@ def admin_routes(exchange: Exchange, hub: Hub, faults: FaultBox, token: str) -> 
         return [fault.payload() for fault in faults.faults.values()]
 
     def clear_faults(body: Any) -> Any:
-        faults.clear(body.get("id") if isinstance(body, dict) else None)
+        fault_id = body.get("id") if isinstance(body, dict) else None
+        if fault_id is not None and not isinstance(fault_id, int):
+            raise AdminError("id must be the number of a fault")
+        faults.clear(fault_id)
         apply_standing(exchange, faults)
         return list_faults(None)
 
     return [
         Route("/admin/ledger", guarded(lambda _body: ledger(exchange)), methods=["GET"]),
+        Route("/admin/time", guarded(lambda _body: time_payload(exchange)), methods=["GET"]),
+        Route("/admin/time", guarded(lambda body: move_time(exchange, body)), methods=["POST"]),
         Route("/admin/faults", guarded(list_faults), methods=["GET"]),
         Route(
             "/admin/faults",

@@ -12,7 +12,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket
 
 from paper_exchange.admin_routes import admin_routes
 from paper_exchange.exchange import Exchange
@@ -21,7 +20,7 @@ from paper_exchange.gate import Gate, json_response
 from paper_exchange.hub import Hub
 from paper_exchange.limits import WeightBudget
 from paper_exchange.prices import STEP_MS
-from paper_exchange.websocket import serve
+from paper_exchange.websocket import IDLE_SECS, Endpoint, Limits
 
 log = structlog.get_logger("paper_exchange")
 
@@ -33,25 +32,32 @@ class Options:
     admin_token: str | None = None
     rate_limits: bool = True
     seed: int = 1
+    ws_idle_secs: float = IDLE_SECS
+    book_interval_ms: int = 500
 
 
 def create_app(exchange: Exchange, options: Options) -> Starlette:
-    """The application; ``app.state.on_fatal`` is called if the price loop dies."""
+    """The application.
+
+    It calls ``app.state.on_fatal`` if the price loop dies; whoever stops it calls
+    ``app.state.release`` first, so that no request is held up by a fault.
+    """
     faults = FaultBox(options.seed)
-    hub = Hub(exchange, faults)
+    coins = [asset.name for asset in exchange.feed.assets]
+    exchange.feed.frozen_now = lambda: faults.frozen_coins(coins) if faults.faults else set()
+    hub = Hub(exchange, faults, options.book_interval_ms)
     gate = Gate(exchange, faults, WeightBudget() if options.rate_limits else None)
+    limits = Limits() if options.rate_limits else None
+    endpoint = Endpoint(hub, gate, limits, options.ws_idle_secs)
 
     async def health(_request: Request) -> Response:
         return json_response({"status": "ok", "time": exchange.clock.now_ms()})
-
-    async def websocket(socket: WebSocket) -> None:
-        await serve(hub, socket, options.rate_limits)
 
     routes: list[BaseRoute] = [
         Route("/info", gate.handle, methods=["POST"]),
         Route("/exchange", gate.handle, methods=["POST"]),
         Route("/health", health, methods=["GET"]),
-        WebSocketRoute("/ws", websocket),
+        WebSocketRoute("/ws", endpoint.serve),
     ]
     if options.admin_token is not None:
         routes += admin_routes(exchange, hub, faults, options.admin_token)
@@ -65,11 +71,13 @@ def create_app(exchange: Exchange, options: Options) -> Starlette:
         for outbox in list(hub.connections):
             outbox.close()
 
-    return Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.state.release = gate.release
+    return app
 
 
 async def _tick(exchange: Exchange) -> None:
-    """Move prices at every step boundary of the wall clock."""
+    """Move prices at every step boundary; with a driven clock, only see that the venue lives."""
     while True:
         exchange.advance()
         await asyncio.sleep((STEP_MS - exchange.clock.wall_ms() % STEP_MS) / 1000)

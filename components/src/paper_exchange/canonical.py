@@ -26,6 +26,10 @@ class MalformedActionError(ValueError):
     """The body does not deserialise into any action."""
 
 
+class UnsupportedActionError(Exception):
+    """An action of the venue that the paper exchange does not run; the message says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class L1Action:
     """An action signed through the phantom agent; ``body`` is canonical."""
@@ -220,6 +224,23 @@ _USER_SIGNED: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
         (("maxFeeRate", "string"), ("builder", "address"), ("nonce", "uint64")),
     ),
 }
+# Real actions about things that this venue does not have.
+_UNSUPPORTED = (
+    "agentEnableDexAbstraction",
+    "agentSetAbstraction",
+    "convertToMultiSigUser",
+    "createVault",
+    "multiSig",
+    "spotSend",
+    "subAccountSpotTransfer",
+    "tokenDelegate",
+    "twapCancel",
+    "twapOrder",
+    "userDexAbstraction",
+    "userSetAbstraction",
+    "vaultTransfer",
+)
+_MAX_CHAIN_ID = 2**256
 _CONVERTERS: dict[str, Converter] = {
     "string": _text,
     "address": address,
@@ -234,6 +255,7 @@ def canonicalise(action: Any) -> L1Action | UserSigned:
 
     Raises:
         MalformedActionError: unknown type, missing field or wrong type.
+        UnsupportedActionError: a type that the paper exchange knows but does not run.
     """
     if not isinstance(action, dict) or not isinstance(action.get("type"), str):
         raise MalformedActionError("the action has no type")
@@ -242,18 +264,22 @@ def canonicalise(action: Any) -> L1Action | UserSigned:
         return L1Action(kind, _L1_ACTIONS[kind](action))
     if kind in _USER_SIGNED:
         return _user_signed(kind, action)
+    if kind in _UNSUPPORTED:
+        raise UnsupportedActionError(f"{kind} is not supported by the paper exchange.")
     raise MalformedActionError(f"unknown action type {kind!r}")
 
 
 def _user_signed(kind: str, action: dict[str, Any]) -> UserSigned:
     name, fields = _USER_SIGNED[kind]
-    network = _NETWORKS.get(action.get("hyperliquidChain", ""))
+    network = _NETWORKS.get(_text(action.get("hyperliquidChain")))
     if network is None:
         raise MalformedActionError("hyperliquidChain is neither Mainnet nor Testnet")
     try:
         chain_id = int(_text(action.get("signatureChainId")), 16)
     except ValueError as error:
         raise MalformedActionError("signatureChainId is not a hex number") from error
+    if not 0 <= chain_id < _MAX_CHAIN_ID:
+        raise MalformedActionError("signatureChainId is out of range")
     message: dict[str, Any] = {"hyperliquidChain": action["hyperliquidChain"]}
     for field, solidity_type in fields:
         value = action.get(field)

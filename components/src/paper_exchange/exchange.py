@@ -12,7 +12,7 @@ import structlog
 
 from paper_exchange.auth import ANY_NETWORK, Request, authorise, parse_request
 from paper_exchange.candles import Candle
-from paper_exchange.canonical import L1Action, UserSigned
+from paper_exchange.canonical import L1Action, UnsupportedActionError, UserSigned
 from paper_exchange.engine import execute, invent_past_funding, step
 from paper_exchange.feed import Feed
 from paper_exchange.ledger import Account
@@ -39,15 +39,19 @@ class BrokenVenueError(RuntimeError):
 
 @dataclass
 class Clock:
-    """Wall time in ms, shifted by a fault."""
+    """The venue's time in ms: the wall's, or (``driven_ms`` set) one that moves only when told.
 
+    ``skew_ms``, a fault, shifts what the venue shows and checks, never its prices.
+    """
+
+    driven_ms: int | None = None
     skew_ms: int = 0
 
     def now_ms(self) -> int:
-        return int(time.time() * 1000) + self.skew_ms
+        return self.wall_ms() + self.skew_ms
 
     def wall_ms(self) -> int:
-        return int(time.time() * 1000)
+        return int(time.time() * 1000) if self.driven_ms is None else self.driven_ms
 
 
 @dataclass
@@ -103,7 +107,10 @@ class Exchange:
         Raises:
             MalformedActionError: HTTP 422.
         """
-        request = parse_request(body)
+        try:
+            request = parse_request(body)
+        except UnsupportedActionError as error:
+            return {"status": "err", "response": str(error)}
         now_ms = self.clock.now_ms()
         with self._fatal():
             return self._run(request, now_ms)

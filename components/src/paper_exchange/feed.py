@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from paper_exchange.prices import (
     FloatArray,
     GeneratedSource,
     PathParams,
+    Turns,
     history_ending_at,
 )
 from paper_exchange.replay import Recording, ReplaySource
@@ -37,8 +38,13 @@ COARSE_HISTORY_BLOCK = -2_000_000
 class PriceSource(Protocol):
     """Where the fair prices of one coin come from."""
 
-    def take(self, n_steps: int) -> FloatArray:
-        """The prices of the next ``n_steps`` steps of `STEP_MS`."""
+    def take(self, n_steps: int) -> tuple[FloatArray, Turns]:
+        """The prices after the next ``n_steps`` steps of `STEP_MS`, and those passed within."""
+
+
+def nothing_frozen() -> set[str]:
+    """No coin stands still."""
+    return set()
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Feed:
     ) -> None:
         self.assets = assets
         self.step = start_ms // STEP_MS
-        self.frozen: set[str] = set()
+        self.frozen_now: Callable[[], set[str]] = nothing_frozen
         self._column = {asset.name: i for i, asset in enumerate(assets)}
         self._ring = np.empty((HISTORY_STEPS, len(assets)))
         self.sources: dict[str, PriceSource] = {}
@@ -129,14 +135,14 @@ class Feed:
         coarse = history_ending_at(
             params, float(fine[0]), n_coarse, COARSE_STEPS_PER_MINUTE, COARSE_HISTORY_BLOCK
         ).reshape(n_coarse, COARSE_STEPS_PER_MINUTE)
-        bars = [coarse[i] for i in range(n_coarse)] + np.split(fine, starts[1:])
-        opens = [first_minute - n_coarse + i for i in range(len(bars))]
-        previous = float(coarse[0, 0])
+        lows = [*coarse.min(axis=1).tolist(), *np.minimum.reduceat(fine, starts).tolist()]
+        highs = [*coarse.max(axis=1).tolist(), *np.maximum.reduceat(fine, starts).tolist()]
+        closes = [*coarse[:, -1].tolist(), *fine[starts[1:] - 1].tolist(), float(fine[-1])]
+        previous, key = float(coarse[0, 0]), coin_key(asset.name)
         candles = []
-        for minute, bar in zip(opens, bars, strict=True):
-            first, low, high = previous, float(bar.min()), float(bar.max())
-            previous = float(bar[-1])
-            draw = mix(params.seed, coin_key(asset.name), minute)
+        for i, (low, high, close) in enumerate(zip(lows, highs, closes, strict=True)):
+            minute, first, previous = first_minute - n_coarse + i, previous, close
+            draw = mix(params.seed, key, minute)
             trades = MEAN_TRADES_PER_MINUTE // 2 + draw % MEAN_TRADES_PER_MINUTE
             volume = trades * asset.depth_usd / 8 / previous
             candles.append(
@@ -177,6 +183,9 @@ class Feed:
     def advance(self, now_ms: int) -> Iterator[tuple[int, dict[str, float]]]:
         """Move to ``now_ms``; yields time and fair prices of every step on the way.
 
+        A step's prices of all coins come last; before them, one by one, the highest and lowest
+        price that a recording passed within the step.
+
         After a long sleep of the machine prices stand still for the time slept, then go on.
         """
         behind = now_ms // STEP_MS - self.step
@@ -185,14 +194,22 @@ class Feed:
             behind = MAX_CATCH_UP_STEPS
         if behind <= 0:
             return
-        held = self._ring[self.step % HISTORY_STEPS].copy()
-        block = np.column_stack([self.sources[a.name].take(behind) for a in self.assets])
-        for coin in self.frozen:
-            block[:, self._column[coin]] = held[self._column[coin]]
-        for values in block:
+        taken = [self.sources[asset.name].take(behind) for asset in self.assets]
+        block = np.column_stack([prices for prices, _ in taken])
+        turns = [(column, passed) for column, (_, passed) in enumerate(taken) if passed]
+        for index, values in enumerate(block):
+            held = self._ring[self.step % HISTORY_STEPS]
+            frozen = self.frozen_now()
+            for coin in frozen:
+                values[self._column[coin]] = held[self._column[coin]]
             self.step += 1
             self._ring[self.step % HISTORY_STEPS] = values
-            yield self.time_ms, {a.name: float(v) for a, v in zip(self.assets, values, strict=True)}
+            for column, passed in turns:
+                coin = self.assets[column].name
+                if coin not in frozen:
+                    for price in passed.get(index, ()):
+                        yield self.time_ms, {coin: price}
+            yield self.time_ms, dict(zip(self._column, values.tolist(), strict=True))
 
     def _hold(self, n_steps: int) -> None:
         held = self._ring[self.step % HISTORY_STEPS].copy()

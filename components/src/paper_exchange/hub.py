@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ import structlog
 
 from paper_exchange.exchange import Exchange
 from paper_exchange.faults import FaultBox
+from paper_exchange.info_user import order_entry
 from paper_exchange.state import Changes
 from paper_exchange.topics import TOPICS, channel_of, funding_payload
 from paper_exchange.transport import forget, reset
@@ -38,6 +40,9 @@ class Outbox:
 
     def __init__(self, client: Any = None) -> None:
         self.client = client
+        self.host: str = client[0] if client else ""
+        self.posts: set[asyncio.Task[None]] = set()
+        self.sent_at = time.monotonic()
         self.frames: asyncio.Queue[str | None] = asyncio.Queue(QUEUE_LENGTH)
         self.subscriptions: dict[Key, dict[str, Any]] = {}
         self.closed = False
@@ -45,6 +50,7 @@ class Outbox:
     def send(self, frame: str) -> None:
         if self.closed:
             return
+        self.sent_at = time.monotonic()
         try:
             self.frames.put_nowait(frame)
         except asyncio.QueueFull:
@@ -59,12 +65,19 @@ class Outbox:
         self.frames.put_nowait(None)
 
 
+def cut(outbox: Outbox) -> None:
+    """Reset one connection."""
+    outbox.closed = True
+    reset(outbox.client)
+
+
 class Hub:
     """All connections and what each listens to."""
 
-    def __init__(self, exchange: Exchange, faults: FaultBox) -> None:
+    def __init__(self, exchange: Exchange, faults: FaultBox, book_interval_ms: int = 500) -> None:
         self.exchange = exchange
         self.faults = faults
+        self._book_interval_ms = book_interval_ms
         self._held: dict[Outbox, str] = {}
         self.connections: set[Outbox] = set()
         self._listeners: dict[Key, set[Outbox]] = {}
@@ -90,8 +103,13 @@ class Hub:
         """Send the current state of a new subscription to its connection."""
         build = TOPICS[sub["type"]].build
         data = build(self.exchange, sub) if build is not None else None
-        if data is not None:
-            outbox.send(encode(channel_of(self.exchange, sub), data))
+        if data is None:
+            return
+        frame = encode(channel_of(self.exchange, sub), data)
+        if self.faults.faults:
+            key = f"{key_of(sub)}"
+            frame = self.faults.stale(WS_PATH, sub["type"], key, frame.encode()).decode()
+        outbox.send(frame)
 
     def unsubscribe(self, outbox: Outbox, sub: dict[str, Any]) -> bool:
         """Drop a subscription; False if there was none."""
@@ -101,9 +119,15 @@ class Hub:
         self._forget(key, outbox)
         return True
 
+    def peers(self, host: str) -> list[Outbox]:
+        """Connections of one host: the venue's limits hold for all of them together."""
+        return [outbox for outbox in self.connections if outbox.host == host]
+
     def leave(self, outbox: Outbox) -> None:
         """Forget a connection that ended."""
         self.connections.discard(outbox)
+        for post in outbox.posts:
+            post.cancel()
         self._held.pop(outbox, None)
         forget(outbox.client)
         for key in outbox.subscriptions:
@@ -118,7 +142,7 @@ class Hub:
                 table.pop(key, None)
 
     def _send(self, key: Key, frame: str) -> None:
-        for outbox in self._listeners.get(key, ()):
+        for outbox in tuple(self._listeners.get(key, ())):
             if self.faults.faults:
                 self._send_faulty(outbox, key[0], frame)
             else:
@@ -126,7 +150,10 @@ class Hub:
 
     def _send_faulty(self, outbox: Outbox, kind: str, frame: str) -> None:
         """Send an event through the WebSocket faults in force."""
-        if self.faults.standing("ws_silence") is not None:
+        if self.faults.draw("ws_cut", WS_PATH, kind) is not None:
+            cut(outbox)
+            return
+        if self.faults.draw("ws_silence", WS_PATH, kind) is not None:
             return
         held = self._held.pop(outbox, None)
         if held is None and self.faults.draw("ws_reorder", WS_PATH, kind) is not None:
@@ -141,8 +168,7 @@ class Hub:
     def cut_all(self) -> None:
         """Reset every connection."""
         for outbox in list(self.connections):
-            outbox.closed = True
-            reset(outbox.client)
+            cut(outbox)
 
     def _publish(self, kind: str, user: str, data: Any) -> None:
         key = (kind, user)
@@ -167,6 +193,13 @@ class Hub:
             self._publish("userFundings", user, {"user": user, "fundings": fundings})
             for funding in fundings:
                 self._publish("userEvents", user, {"funding": funding})
+        for user, updates in _grouped(changes.ledger):
+            data = {"user": user, "nonFundingLedgerUpdates": updates}
+            self._publish("userNonFundingLedgerUpdates", user, data)
+        for user, ended in _grouped((o.user, o) for o in changes.orders.values()):
+            if ("userHistoricalOrders", user) in self._listeners:
+                history = [order_entry(self.exchange, order) for order in ended]
+                self._publish("userHistoricalOrders", user, {"user": user, "orderHistory": history})
         users = changes.accounts | {order.user for order in changes.orders.values()}
         for key in list(self._listeners) if users else ():
             topic = TOPICS[key[0]]
@@ -177,6 +210,8 @@ class Hub:
         """Send the periodic messages that are due."""
         for key in list(self._listeners):
             period_ms = TOPICS[key[0]].period_ms
+            if key[0] == "l2Book":
+                period_ms = self._book_interval_ms
             if period_ms is not None and now_ms - self._sent_ms.get(key, 0) >= period_ms:
                 self._push(key, now_ms)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from paper_exchange import info_absent as absent
 from paper_exchange import info_market as market
 from paper_exchange import info_user as user
 from paper_exchange.exchange import Exchange
@@ -40,7 +41,22 @@ HANDLERS: dict[str, Handler] = {
     "activeAssetData": user.active_asset_data,
     "userRole": user.user_role,
     "extraAgents": user.extra_agents,
-    "userAbstraction": user.user_abstraction,
+    "userAbstraction": absent.user_abstraction,
+    "userDexAbstraction": absent.nothing,
+    "userToMultiSigSigners": absent.nothing,
+    "userVaultEquities": absent.empty_list,
+    "userTwapSliceFills": absent.empty_list,
+    "twapHistory": absent.empty_list,
+    "delegations": absent.empty_list,
+    "delegatorRewards": absent.empty_list,
+    "delegatorHistory": absent.empty_list,
+    "delegatorSummary": absent.delegator_summary,
+    "referral": absent.referral,
+    "portfolio": absent.portfolio,
+    "predictedFundings": absent.predicted_fundings,
+    "perpsAtOpenInterestCap": absent.perps_at_open_interest_cap,
+    "perpDexLimits": absent.perp_dex_limits,
+    "perpDexStatus": absent.perp_dex_status,
     "maxBuilderFee": user.max_builder_fee,
     "subAccounts": user.sub_accounts,
 }
@@ -54,7 +70,8 @@ def answer(exchange: Exchange, body: Any) -> Any:
     """
     if not isinstance(body, dict):
         raise InfoError("the body is not an object")
-    handler = HANDLERS.get(body.get("type", ""))
+    kind = body.get("type")
+    handler = HANDLERS.get(kind) if isinstance(kind, str) else None
     if handler is None:
-        raise InfoError(f"unknown type {body.get('type')!r}")
+        raise InfoError(f"unknown type {kind!r}")
     return handler(exchange, body)

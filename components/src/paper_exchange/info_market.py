@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from itertools import islice
 from typing import Any
 
 from paper_exchange.book import impact_price
@@ -15,6 +16,8 @@ from paper_exchange.prices import STEP_MS
 from paper_exchange.universe import Asset
 
 DAY_MS = 86_400_000
+# A time in ms (or an oid) far beyond any real one, of which Python can still tell the month.
+MAX_NUMBER = 200_000_000_000_000
 BOOK_LEVELS = 20
 MAX_ITEMS = 500
 MAX_HISTORY = 20_000
@@ -28,15 +31,19 @@ class InfoError(ValueError):
 
 
 def need(body: dict[str, Any], name: str, kind: type) -> Any:
-    """A required field of a JSON type.
+    """A required field of a JSON type; whole numbers are cut at `MAX_NUMBER`.
 
     Raises:
-        InfoError: missing or of another type.
+        InfoError: missing, of another type, or a negative number.
     """
-    value = body.get(name)
+    value: Any = body.get(name)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InfoError(f"field {name} must be {kind.__name__}")
-    return value
+    if not isinstance(value, int):
+        return value
+    if value < 0:
+        raise InfoError(f"field {name} must not be negative")
+    return min(value, MAX_NUMBER)
 
 
 def optional_int(body: dict[str, Any], name: str, default: int) -> int:
@@ -49,10 +56,10 @@ def dex_name(exchange: Exchange, body: dict[str, Any]) -> str:
     Raises:
         InfoError: unknown dex.
     """
-    name = body.get("dex") or ""
-    if not isinstance(name, str) or exchange.venue.universe.dex(name) is None:
+    name = "" if body.get("dex") is None else need(body, "dex", str)
+    if exchange.venue.universe.dex(name) is None:
         raise InfoError(f"unknown dex {name!r}")
-    return name
+    return str(name)
 
 
 def market_of(exchange: Exchange, coin: object) -> Market | None:
@@ -216,7 +223,9 @@ def book_side(
 ) -> list[dict[str, Any]]:
     """Up to ``limit`` levels of one side, users' orders included, best first."""
     levels: dict[Decimal, tuple[Decimal, int]] = {}
-    entries = [(market.price(v.px), market.size(v.size), v.n_orders) for v in market.levels(is_ask)]
+    # Rounding joins levels, so only without it is the number needed known.
+    synthetic = islice(market.levels(is_ask), limit if figures is None else None)
+    entries = [(market.price(v.px), market.size(v.size), v.n_orders) for v in synthetic]
     entries.extend(
         (order.limit_px, order.size, 1)
         for order in exchange.venue.open_orders.get(market.asset.name, {}).values()

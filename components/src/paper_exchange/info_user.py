@@ -36,7 +36,7 @@ def user_of(body: dict[str, Any]) -> str:
         raise InfoError(str(error)) from error
 
 
-def _account(exchange: Exchange, body: dict[str, Any]) -> Account:
+def account_of(exchange: Exchange, body: dict[str, Any]) -> Account:
     """The account of the user; an unknown address (or an agent's) reads as empty."""
     user = user_of(body)
     return exchange.venue.accounts.get(user) or Account(user)
@@ -46,7 +46,7 @@ def _account(exchange: Exchange, body: dict[str, Any]) -> Account:
 
 
 def clearinghouse_state(exchange: Exchange, body: dict[str, Any]) -> Any:
-    return state_payload(exchange, _account(exchange, body), dex_name(exchange, body))
+    return state_payload(exchange, account_of(exchange, body), dex_name(exchange, body))
 
 
 def state_payload(exchange: Exchange, account: Account, dex: str) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def spot_state(account: Account) -> dict[str, Any]:
 
 
 def spot_clearinghouse_state(exchange: Exchange, body: dict[str, Any]) -> Any:
-    return spot_state(_account(exchange, body))
+    return spot_state(account_of(exchange, body))
 
 
 def active_asset_data(exchange: Exchange, body: dict[str, Any]) -> Any:
@@ -141,7 +141,7 @@ def active_asset_data(exchange: Exchange, body: dict[str, Any]) -> Any:
     asset = exchange.venue.universe.by_coin.get(coin)
     if market is None or asset is None:
         raise InfoError(f"unknown coin {coin!r}")
-    return active_asset_payload(exchange, _account(exchange, body), asset)
+    return active_asset_payload(exchange, account_of(exchange, body), asset)
 
 
 def active_asset_payload(exchange: Exchange, account: Account, asset: Asset) -> dict[str, Any]:
@@ -195,7 +195,8 @@ def frontend_open_orders(exchange: Exchange, body: dict[str, Any]) -> Any:
     return [frontend(exchange, order) for order in _open_orders(exchange, body)]
 
 
-def _order_entry(exchange: Exchange, order: Order) -> dict[str, Any]:
+def order_entry(exchange: Exchange, order: Order) -> dict[str, Any]:
+    """An order with its status, as ``orderStatus`` and ``historicalOrders`` show it."""
     status = "open" if order.is_open and order.status != "triggered" else order.status
     return {
         "order": frontend(exchange, order),
@@ -211,19 +212,19 @@ def order_status(exchange: Exchange, body: dict[str, Any]) -> Any:
             key = cloid(key)
         except MalformedActionError as error:
             raise InfoError(str(error)) from error
-    elif not isinstance(key, int) or isinstance(key, bool):
-        raise InfoError("oid must be a number or a cloid")
+    else:
+        key = need(body, "oid", int)
     order = exchange.venue.find_order(user, key) or exchange.store.find_order(user, key)
     if order is None:
         return {"status": "unknownOid"}
-    return {"status": "order", "order": _order_entry(exchange, order)}
+    return {"status": "order", "order": order_entry(exchange, order)}
 
 
 def historical_orders(exchange: Exchange, body: dict[str, Any]) -> Any:
     user, venue = user_of(body), exchange.venue
     ended = [venue.orders[oid] for oid in venue.order_log.get(user, ())]
     orders = sorted([*ended, *venue.open_of(user)], key=lambda o: (-o.status_ms, -o.oid))
-    return [_order_entry(exchange, order) for order in orders[:MAX_ORDERS]]
+    return [order_entry(exchange, order) for order in orders[:MAX_ORDERS]]
 
 
 # --- fills, funding, ledger ---------------------------------------------------------------
@@ -259,7 +260,7 @@ def user_non_funding_ledger_updates(exchange: Exchange, body: dict[str, Any]) ->
 
 
 def user_rate_limit(exchange: Exchange, body: dict[str, Any]) -> Any:
-    account = _account(exchange, body)
+    account = account_of(exchange, body)
     return {
         "cumVlm": wire(account.volume),
         "nRequestsUsed": account.requests_used,
@@ -269,7 +270,7 @@ def user_rate_limit(exchange: Exchange, body: dict[str, Any]) -> Any:
 
 
 def user_fees(exchange: Exchange, body: dict[str, Any]) -> Any:
-    taker, maker = _account(exchange, body).fee_rates(exchange.clock.now_ms())
+    taker, maker = account_of(exchange, body).fee_rates(exchange.clock.now_ms())
     tiers = [
         {
             "ntlCutoff": wire(cutoff),
@@ -307,7 +308,7 @@ def user_role(exchange: Exchange, body: dict[str, Any]) -> Any:
 
 
 def extra_agents(exchange: Exchange, body: dict[str, Any]) -> Any:
-    agents = _account(exchange, body).agents.values()
+    agents = account_of(exchange, body).agents.values()
     return [
         {"name": a.name, "address": a.address, "validUntil": a.valid_until_ms}
         for a in agents
@@ -315,17 +316,12 @@ def extra_agents(exchange: Exchange, body: dict[str, Any]) -> Any:
     ]
 
 
-def user_abstraction(exchange: Exchange, body: dict[str, Any]) -> Any:
-    user_of(body)
-    return "default"
-
-
 def max_builder_fee(exchange: Exchange, body: dict[str, Any]) -> Any:
     try:
         builder = address(body.get("builder"))
     except MalformedActionError as error:
         raise InfoError(str(error)) from error
-    return _account(exchange, body).builder_fees.get(builder, 0)
+    return account_of(exchange, body).builder_fees.get(builder, 0)
 
 
 def sub_accounts(exchange: Exchange, body: dict[str, Any]) -> Any:

@@ -50,9 +50,11 @@ class Market:
     def update(self, now_ms: int, fair_px: float) -> list[dict[str, Any]]:
         """Move to the fair price of a step; returns the trades printed on the tape.
 
-        Depth that orders consumed is back with every step.
+        Depth that orders consumed is back with every step. Several prices may come for one time
+        (a replay that passes an extreme); the tape prints with the first.
         """
         elapsed_secs = max(0, now_ms - self.time_ms) / 1000
+        is_new_time = now_ms != self.time_ms
         oracle_due = now_ms // ORACLE_PERIOD_MS > self.time_ms // ORACLE_PERIOD_MS
         self.consumed.clear()
         if fair_px != self.fair_px:
@@ -65,7 +67,7 @@ class Market:
         weight = 1 - math.exp(-elapsed_secs / MARK_EMA_SECS)
         self._gap_ema += weight * (self._mid_float() - self.oracle_px - self._gap_ema)
         self.mark = self._mark()
-        return self._print_trades(now_ms)
+        return self._print_trades(now_ms) if is_new_time else []
 
     def basis_at(self, now_ms: int) -> float:
         """How far, as a fraction, the price stands above the oracle: a slow wave per coin."""

@@ -29,6 +29,8 @@ JUMP_VOL = 4.0
 PULL_PER_SEC = 0.693 / (3 * SECS_PER_DAY)
 
 FloatArray = NDArray[np.float64]
+Turns = dict[int, tuple[float, ...]]
+"""Index of a step -> prices passed within it, in order, before the one at its end."""
 
 
 class Regime(Enum):
@@ -89,12 +91,18 @@ def _next_regime(state: PathState, params: PathParams, rng: np.random.Generator)
 def advance_block(
     state: PathState, params: PathParams, block: int, n_steps: int = STEPS_PER_BLOCK
 ) -> tuple[FloatArray, PathState]:
-    """Log prices after each of ``n_steps`` equal steps of one block, and the state behind it.
+    """Log prices after each of ``n_steps`` equal steps of one block, and the state behind it."""
+    return _walk(state, params, block_rng(params, block), n_steps)
+
+
+def _walk(
+    state: PathState, params: PathParams, rng: np.random.Generator, n_steps: int
+) -> tuple[FloatArray, PathState]:
+    """One block of the path.
 
     Trend: drift plus noise. Mean-reverting: an exact Ornstein-Uhlenbeck step towards the price
     at which the regime began. Quiet: noise at a third of the volatility.
     """
-    rng = block_rng(params, block)
     state = _next_regime(state, params, rng)
     dt = BLOCK_SECS / n_steps
     pull = PULL_PER_SEC * (params.reference_log_px - state.log_px)
@@ -119,12 +127,13 @@ def history_ending_at(
 ) -> FloatArray:
     """Prices of ``n_blocks`` blocks that end exactly at ``end_px``, shape (n_blocks * n_steps,).
 
-    All moves are relative, so a path drawn forwards can be shifted to meet any price.
+    All moves are relative, so a path drawn forwards can be shifted to meet any price. Nobody
+    continues a history from its middle, so all of it comes from the numbers of ``first_block``.
     """
-    state = start_state(params.reference_log_px)
+    state, rng = start_state(params.reference_log_px), block_rng(params, first_block)
     pieces: list[FloatArray] = []
-    for block in range(first_block, first_block + n_blocks):
-        piece, state = advance_block(state, params, block, n_steps)
+    for _ in range(n_blocks):
+        piece, state = _walk(state, params, rng, n_steps)
         pieces.append(piece)
     path = np.concatenate(pieces)
     prices: FloatArray = np.exp(path - path[-1]) * end_px
@@ -145,11 +154,11 @@ class GeneratedSource:
         """Number of the next block: what a restart continues from."""
         return self._block
 
-    def take(self, n_steps: int) -> FloatArray:
-        """The next ``n_steps`` prices."""
+    def take(self, n_steps: int) -> tuple[FloatArray, Turns]:
+        """The next ``n_steps`` prices; a generated path has no prices between them."""
         while len(self._ready) < n_steps:
             path, self._state = advance_block(self._state, self._params, self._block)
             self._ready = np.concatenate([self._ready, np.exp(path)])
             self._block += 1
         taken, self._ready = self._ready[:n_steps], self._ready[n_steps:]
-        return taken
+        return taken, {}

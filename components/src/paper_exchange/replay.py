@@ -12,6 +12,7 @@ import gzip
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from paper_exchange.prices import STEP_MS, FloatArray
+from paper_exchange.prices import STEP_MS, FloatArray, Turns
 
 CANDLE_COLUMNS = ("open", "high", "low", "close")
 TIME_COLUMN = "timestamp_ms"
@@ -212,12 +213,25 @@ class ReplaySource:
     def exhausted(self) -> bool:
         return self.position_ms > float(self.recording.times[-1])
 
-    def take(self, n_steps: int) -> FloatArray:
-        """The prices of the next ``n_steps`` steps."""
-        offsets = np.arange(1, n_steps + 1, dtype=np.float64) * (STEP_MS * self._speed)
-        prices = self._at(self.position_ms + offsets)
-        self.position_ms += float(offsets[-1]) if n_steps else 0.0
-        return prices
+    def take(self, n_steps: int) -> tuple[FloatArray, Turns]:
+        """The prices of the next ``n_steps`` steps, and the extremes recorded within each.
+
+        So a fast replay passes every low and high, and orders that wait there are filled.
+        """
+        offsets = np.arange(n_steps + 1, dtype=np.float64) * (STEP_MS * self._speed)
+        times = self.position_ms + offsets
+        self.position_ms = float(times[-1])
+        return self._at(times[1:]), self._turns(times)
+
+    def _turns(self, times: FloatArray) -> Turns:
+        edges = np.searchsorted(self.recording.times, times, side="right").tolist()
+        turns: Turns = {}
+        for step, (first, end) in enumerate(pairwise(edges)):
+            if first < end:
+                passed = self.recording.prices[first:end]
+                at = sorted({int(passed.argmin()), int(passed.argmax())})
+                turns[step] = tuple(float(passed[i]) for i in at)
+        return turns
 
     def _at(self, times: FloatArray) -> FloatArray:
         recording = self.recording

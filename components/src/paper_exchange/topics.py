@@ -92,6 +92,29 @@ def _user_fundings(exchange: Exchange, sub: dict[str, Any]) -> Data:
     return {"isSnapshot": True, "user": sub["user"], "fundings": fundings}
 
 
+def _ledger_updates(exchange: Exchange, sub: dict[str, Any]) -> Data:
+    entries = list(exchange.venue.ledger_updates.get(sub["user"], ()))[-SNAPSHOT_FILLS:]
+    return {"isSnapshot": True, "user": sub["user"], "nonFundingLedgerUpdates": entries}
+
+
+def _historical_orders(exchange: Exchange, sub: dict[str, Any]) -> Data:
+    history = user.historical_orders(exchange, sub)[:SNAPSHOT_FILLS]
+    return {"isSnapshot": True, "user": sub["user"], "orderHistory": history}
+
+
+def _twap_fills(exchange: Exchange, sub: dict[str, Any]) -> Data:
+    return {"isSnapshot": True, "user": sub["user"], "twapSliceFills": []}
+
+
+def _twap_history(exchange: Exchange, sub: dict[str, Any]) -> Data:
+    return {"isSnapshot": True, "user": sub["user"], "history": []}
+
+
+def _all_dexs_asset_ctxs(exchange: Exchange, sub: dict[str, Any]) -> Data:
+    dexes = exchange.venue.universe.dexes
+    return {"ctxs": [[d.name, [market.asset_ctx(exchange, a) for a in d.assets]] for d in dexes]}
+
+
 def funding_payload(entry: dict[str, Any]) -> dict[str, Any]:
     """The flat shape in which the WebSocket reports a funding payment."""
     delta = {key: value for key, value in entry["delta"].items() if key != "type"}
@@ -153,6 +176,11 @@ TOPICS: dict[str, Topic] = {
     "userEvents": Topic("user", ("user",)),
     "userFills": Topic("userFills", ("user",), _user_fills),
     "userFundings": Topic("userFundings", ("user",), _user_fundings),
+    "userNonFundingLedgerUpdates": Topic("userNonFundingLedgerUpdates", ("user",), _ledger_updates),
+    "userHistoricalOrders": Topic("userHistoricalOrders", ("user",), _historical_orders),
+    "userTwapSliceFills": Topic("userTwapSliceFills", ("user",), _twap_fills),
+    "userTwapHistory": Topic("userTwapHistory", ("user",), _twap_history),
+    "allDexsAssetCtxs": Topic("allDexsAssetCtxs", (), _all_dexs_asset_ctxs, 2_000),
     "clearinghouseState": Topic(
         "clearinghouseState", ("user", "dex"), _clearinghouse_state, 1_000, on_account=True
     ),
@@ -172,7 +200,8 @@ def normalise(exchange: Exchange, raw: Any) -> dict[str, Any]:
     Raises:
         InfoError: if it is none.
     """
-    topic = TOPICS.get(raw.get("type", "")) if isinstance(raw, dict) else None
+    kind = raw.get("type") if isinstance(raw, dict) else None
+    topic = TOPICS.get(kind) if isinstance(kind, str) else None
     if topic is None:
         raise InfoError("unknown subscription type")
     sub: dict[str, Any] = {"type": raw["type"]}

@@ -8,6 +8,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -52,7 +53,12 @@ class Paper:
 
     process: subprocess.Popen[str]
     url: str
+    log: Path
     arguments: list[str] = field(default_factory=list)
+
+    @property
+    def ws_url(self) -> str:
+        return "ws" + self.url.removeprefix("http") + "/ws"
 
     def info(self, kind: str, **fields: Any) -> Any:
         reply = requests.post(f"{self.url}/info", json={"type": kind, **fields}, timeout=10)
@@ -67,28 +73,38 @@ class Paper:
         return reply.json()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and return the exit code."""
+        """Send a signal and return the exit code; whatever happened, no error was logged."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(10)
+        code = self.process.wait(10)
+        self.expect_clean_log()
+        return code
+
+    def expect_clean_log(self) -> None:
+        """No traceback and nothing at error level."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        assert "Traceback" not in text, text[-3000:]
+        assert '"level": "error"' not in text, text[-3000:]
+        assert "Exception" not in text, text[-3000:]
 
 
-def start(arguments: list[str]) -> Paper:
+def start(arguments: list[str], **environ: str) -> Paper:
     """Start a venue on a free port and wait for its ready line."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "paper_exchange", "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
+    with tempfile.NamedTemporaryFile(prefix="paper-", suffix=".log", delete=False) as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "paper_exchange", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | environ,
+        )
     lines: queue.Queue[str] = queue.Queue()
     assert process.stdout is not None
     stream = process.stdout
     threading.Thread(target=lambda: lines.put(stream.readline()), daemon=True).start()
     line = lines.get(timeout=READY_SECS)
     assert line.startswith("ready http://127.0.0.1:"), line
-    return Paper(process, line.split()[1], arguments)
+    return Paper(process, line.split()[1], Path(log.name), arguments)
 
 
 @pytest.fixture(scope="session")
@@ -117,9 +133,9 @@ def start_paper(accounts_file: Path) -> Iterator[Callable[..., Paper]]:
     """Start venues with arguments of one's own; all are stopped afterwards."""
     running: list[Paper] = []
 
-    def launch(*arguments: str) -> Paper:
+    def launch(*arguments: str, **environ: str) -> Paper:
         common = ["--accounts", str(accounts_file), "--admin-token", ADMIN_TOKEN]
-        running.append(start([*common, *arguments]))
+        running.append(start([*common, *arguments], **environ))
         return running[-1]
 
     yield launch

@@ -28,11 +28,11 @@ HEADER = ("timestamp_ms", "open", "high", "low", "close", "volume")
 
 
 def test_the_same_seed_gives_the_same_prices_however_they_are_taken() -> None:
-    whole = GeneratedSource(PARAMS, 80_000.0).take(2_000)
+    whole = GeneratedSource(PARAMS, 80_000.0).take(2_000)[0]
     source = GeneratedSource(PARAMS, 80_000.0)
-    pieces = np.concatenate([source.take(n) for n in (1, 599, 600, 37, 763)])
+    pieces = np.concatenate([source.take(n)[0] for n in (1, 599, 600, 37, 763)])
     assert np.array_equal(whole, pieces)
-    other = GeneratedSource(PathParams.of(4, "BTC", 80_000.0, 0.026), 80_000.0).take(2_000)
+    other = GeneratedSource(PathParams.of(4, "BTC", 80_000.0, 0.026), 80_000.0).take(2_000)[0]
     assert not np.array_equal(whole, other)
 
 
@@ -65,7 +65,7 @@ def test_history_joins_the_live_prices_without_a_seam() -> None:
 
 def test_frozen_coins_stand_still_and_others_move() -> None:
     feed = Feed(default_universe().markets, 1, START, {}, 1.0)
-    feed.frozen = {"BTC"}
+    feed.frozen_now = lambda: {"BTC"}
     steps = list(feed.advance(START + 3_000))
     assert len({prices["BTC"] for _, prices in steps}) == 1
     assert len({prices["ETH"] for _, prices in steps}) > 20
@@ -117,7 +117,7 @@ def test_a_candle_passes_its_open_low_high_and_close(tmp_path: Path) -> None:
     recording = load_recording("BTC", write_csv(tmp_path / "BTC_1m.csv.gz", rows))
     assert list(recording.prices) == [100, 90, 110, 105, 105, 106, 80, 95]
     source = ReplaySource(recording, speed=60.0)
-    prices = source.take(20)
+    prices = source.take(20)[0]
     assert max(prices) == pytest.approx(110, abs=8)
     assert prices[-1] == pytest.approx(95, abs=0.01)
 
@@ -127,13 +127,13 @@ def test_replay_past_its_end_stays_at_the_last_price(tmp_path: Path) -> None:
     source = ReplaySource(recording, speed=1_000.0)
     source.take(50)
     assert source.exhausted
-    assert set(source.take(10)) == {102.0}
+    assert set(source.take(10)[0]) == {102.0}
 
 
 def test_replay_maps_data_time_to_wall_time_at_its_speed(tmp_path: Path) -> None:
     recording = load_recording("BTC", write_csv(tmp_path / "BTC_1m.csv", candle_rows(5)))
     slow, fast = ReplaySource(recording, 1.0), ReplaySource(recording, 60.0)
-    assert slow.take(600)[-1] == pytest.approx(fast.take(10)[-1])
+    assert slow.take(600)[0][-1] == pytest.approx(fast.take(10)[0][-1])
 
 
 def test_a_restarted_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_a_restarted_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first = ReplaySource(recording, 10.0)
     first.take(100)
     second = ReplaySource(recording, 10.0, position_ms=first.position_ms)
-    assert second.price == pytest.approx(whole.take(100)[-1])
-    assert np.allclose(second.take(50), whole.take(50))
+    assert second.price == pytest.approx(whole.take(100)[0][-1])
+    assert np.allclose(second.take(50)[0], whole.take(50)[0])
 
 
 def test_parquet_ticks_and_bbo_are_read(tmp_path: Path) -> None:

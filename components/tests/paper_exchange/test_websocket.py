@@ -12,11 +12,12 @@ from typing import Any
 
 import ccxt.pro
 import pytest
+import requests
 from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.signing import sign_l1_action
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 BTC = "BTC/USDC:USDC"
@@ -154,6 +155,148 @@ def test_post_runs_info_and_actions(wire: Wire, other: Any) -> None:
     }
     wire.send(method="post", id=3, request={"type": "info", "payload": {"type": "warp"}})
     assert wire.next("post")["response"]["type"] == "error"
+
+
+def l2_post(number: int) -> dict[str, Any]:
+    request = {"type": "info", "payload": {"type": "l2Book", "coin": "BTC"}}
+    return {"method": "post", "id": number, "request": request}
+
+
+def test_posts_are_charged_like_http_requests(start_paper: Callable[..., Any]) -> None:
+    venue = start_paper()
+    with connect(socket_url(venue)) as socket:
+        wire = Wire(socket)
+        replies = []
+        for number in range(62):
+            payload = {"type": "meta"}
+            wire.send(method="post", id=number, request={"type": "info", "payload": payload})
+            replies.append(wire.next("post")["response"])
+    assert [r["type"] for r in replies[:58]] == ["info"] * 58
+    assert replies[-1] == {"type": "error", "payload": "429 Too Many Requests"}
+    assert requests.post(f"{venue.url}/info", json={"type": "meta"}, timeout=5).status_code == 429
+
+
+@pytest.fixture
+def faulty(paper: Any) -> Iterator[Any]:
+    yield paper
+    paper.admin("DELETE", "faults")
+
+
+def test_posts_suffer_the_faults_of_http(wire: Wire, faulty: Any, other: Any) -> None:
+    def fault(kind: str, **params: Any) -> None:
+        match = {"path": "/info", "type": "l2Book"}
+        body = {"kind": kind, "count": 1, "match": match, "params": params}
+        faulty.admin("POST", "faults", body)
+
+    fault("http", status=502)
+    wire.send(**l2_post(1))
+    assert wire.next("post") == {
+        "id": 1,
+        "response": {"type": "error", "payload": "502 Bad Gateway"},
+    }
+    fault("delay", ms=500)
+    wire.send(**l2_post(2))
+    wire.send(**l2_post(3))
+    assert [wire.next("post")["id"], wire.next("post")["id"]] == [3, 2]
+    fault("drop_reply", hold_ms=200)
+    wire.send(**l2_post(4))
+    with pytest.raises(ConnectionClosed):
+        wire.next("post")
+
+
+def test_an_action_posted_and_reset_after_acceptance_has_been_taken(
+    wire: Wire, faulty: Any, other: Any
+) -> None:
+    cloid = "0x" + "7c" * 16
+    order = {"a": 1, "b": True, "p": "2500", "s": "0.05", "r": False, "t": GTC, "c": cloid}
+    action = {"type": "order", "orders": [order], "grouping": "na"}
+    nonce = int(time.time() * 1000)
+    signature = sign_l1_action(Account.from_key(other.key), action, None, nonce, None, True)
+    match = {"path": "/exchange", "type": "order"}
+    params = {"when": "after"}
+    faulty.admin("POST", "faults", {"kind": "reset", "count": 1, "match": match, "params": params})
+    payload = {"action": action, "nonce": nonce, "signature": signature}
+    wire.send(method="post", id=1, request={"type": "action", "payload": payload})
+    with pytest.raises(ConnectionClosed):
+        wire.next("post")
+    assert faulty.info("orderStatus", user=other.address, oid=cloid)["status"] == "order"
+
+
+def test_a_silent_connection_is_closed_and_a_ping_prevents_it(
+    start_paper: Callable[..., Any],
+) -> None:
+    venue = start_paper("--ws-idle", "0.6")
+    with connect(socket_url(venue)) as silent, connect(socket_url(venue)) as pinging:
+        Wire(silent)
+        wire = Wire(pinging)
+        for _ in range(4):
+            time.sleep(0.3)
+            wire.send(method="ping")
+            wire.next("pong")
+        with pytest.raises(ConnectionClosedOK):
+            silent.recv(timeout=5)
+
+
+def test_limits_hold_for_all_connections_of_a_host_together(
+    start_paper: Callable[..., Any],
+) -> None:
+    venue = start_paper()
+    with connect(socket_url(venue)) as one, connect(socket_url(venue)) as two:
+        first, second = Wire(one), Wire(two)
+        for index in range(10):
+            first.subscribe(type="orderUpdates", user=f"0x{index:040x}")
+        second.subscribe(type="userFills", user=f"0x{3:040x}")
+        second.send(method="subscribe", subscription={"type": "userFills", "user": f"0x{11:040x}"})
+        assert second.next("error") == "Cannot track more than 10 total users."
+
+
+def test_more_than_thirty_connections_a_minute_are_refused(
+    start_paper: Callable[..., Any],
+) -> None:
+    venue = start_paper()
+    refused = 0
+    for _ in range(34):
+        try:
+            with connect(socket_url(venue)) as socket:
+                Wire(socket)
+        except InvalidStatus:
+            refused += 1
+    assert 1 <= refused <= 4
+
+
+def test_events_are_cut_and_reordered_on_request(wire: Wire, faulty: Any, other: Any) -> None:
+    wire.subscribe(type="userFills", user=other.address)
+    assert wire.next("userFills")["isSnapshot"]
+    client = Exchange(Account.from_key(other.key), faulty.url)
+    match = {"type": "userFills"}
+    faulty.admin("POST", "faults", {"kind": "ws_reorder", "count": 1, "match": match})
+    client.market_open("ETH", True, 0.05)
+    client.market_close("ETH")
+    dirs = [wire.next("userFills")["fills"][0]["dir"] for _ in range(2)]
+    assert dirs == ["Close Long", "Open Long"]
+    faulty.admin("POST", "faults", {"kind": "ws_duplicate", "count": 1, "match": match})
+    client.market_open("ETH", True, 0.05)
+    first, second = wire.next("userFills"), wire.next("userFills")
+    assert first == second
+    faulty.admin("POST", "faults", {"kind": "ws_cut", "count": 1, "match": match})
+    client.market_close("ETH")
+    with pytest.raises(ConnectionClosed):
+        wire.next("userFills")
+
+
+def test_a_snapshot_can_be_stale(wire: Wire, faulty: Any, other: Any) -> None:
+    match = {"path": "/ws", "type": "openOrders"}
+    faulty.admin("POST", "faults", {"kind": "stale", "match": match})
+    wire.subscribe(type="openOrders", user=other.address)
+    before = wire.next("openOrders")
+    client = Exchange(Account.from_key(other.key), faulty.url)
+    status = client.order("SOL", True, 1.0, 100.0, GTC)["response"]["data"]["statuses"][0]
+    assert wire.next("openOrders") != before
+    wire.send(method="unsubscribe", subscription={"type": "openOrders", "user": other.address})
+    wire.subscribe(type="openOrders", user=other.address)
+    assert wire.next("subscriptionResponse")["method"] == "subscribe"
+    assert wire.next("openOrders") == before
+    client.cancel("SOL", status["resting"]["oid"])
 
 
 def test_sdk_manager_receives_its_subscriptions(paper: Any, other: Any) -> None:
