@@ -48,6 +48,7 @@ def iterations_per_s() -> list[Figure]:
     Raises ``RuntimeError`` if fewer than 5 % of the runs trade per tick, or if the journal of any
     checked shard differs from stepping the same runs in memory.
     """
+    alone = _single_runs_per_s()
     world = RunWorld(
         length=WARM_TICKS + TICKS,
         warm=200,
@@ -65,7 +66,6 @@ def iterations_per_s() -> list[Figure]:
         _check_journal(platform, world, born)
     rate = RUNS * len(lags) / sum(lags)
     skipped = sum(lag > INTERVAL_MS / 1000 for lag in lags)
-    alone = _single_runs_per_s()
     return [
         Figure(
             "iterations_per_s",
