@@ -80,9 +80,53 @@ llen: bootstrap ## Messages waiting in the demo's queues (redis-cli LLEN)
 	export REDISCLI_AUTH="$$(sed -n 's/^requirepass "\(.*\)"/\1/p' $$conf)"; port="$$(sed -n 's/^port //p' $$conf)"; \
 	for queue in high_priority low_priority; do printf '%s ' $$queue; redis-cli -e -p "$$port" LLEN $$queue; done
 
+# The container deployment needs Docker alone, so these targets do not make the checkout ready.
+COMPOSE := setup/install/compose.sh
+
+.PHONY: install
+install: ## The whole platform in containers: prepare, build, migrate, start, wait until it is healthy
+	@exec $(COMPOSE) install
+
+.PHONY: restart
+restart: ## Containers: put changes of config.yml to use
+	@exec $(COMPOSE) restart
+
+.PHONY: status
+status: ## Containers: what is healthy, in the words of its probe
+	@exec $(COMPOSE) status
+
+.PHONY: logs
+logs: ## Containers: the last log lines [SERVICE=order-gateway] [TAIL=100] [FOLLOW=yes]
+	@TAIL='$(TAIL)' FOLLOW='$(FOLLOW)' exec $(COMPOSE) logs '$(SERVICE)'
+
+.PHONY: clean
+clean: ## Containers: remove this project's; its data, too, with VOLUMES=yes
+	@VOLUMES='$(VOLUMES)' exec $(COMPOSE) clean
+
+.PHONY: backup
+backup: ## Containers: database, audit trail and paper state into a folder [TO=backups/…]
+	@TO='$(TO)' exec $(COMPOSE) backup
+
+.PHONY: restore
+restore: ## Containers: replace all of that by a backup, FROM=backups/… YES=yes
+	@YES='$(YES)' exec $(COMPOSE) restore '$(FROM)'
+
+.PHONY: scale
+scale: ## Containers: number of iteration workers, WORKERS=4
+	@exec $(COMPOSE) scale '$(WORKERS)'
+
+.PHONY: add-symbol
+add-symbol: ## Containers: trade one more coin, SYMBOL=AVAX
+	@exec $(COMPOSE) add-symbol '$(SYMBOL)'
+
 .PHONY: migrate
-migrate: bootstrap ## Bring the schema of the configured database up to date (T3_CONFIG, T3_SECRETS)
+ifdef T3_CONFIG
+migrate: bootstrap
 	@exec $(PYTHON) -m alembic -c database/alembic.ini upgrade head
+else
+migrate: ## Bring the schema up to date: of the containers, or of the database that T3_CONFIG and T3_SECRETS name
+	@exec $(COMPOSE) migrate
+endif
 
 .PHONY: paper-exchange
 paper-exchange: bootstrap ## The local exchange alone; options after ARGS=

@@ -507,6 +507,8 @@ class DatabaseSecrets(_Section):
 
     app_password: SecretStr = SecretStr("")
     migrate_password: SecretStr = SecretStr("")
+    reader_password: SecretStr = SecretStr("")
+    root_password: SecretStr = SecretStr("")
 
 
 class RedisSecrets(_Section):
@@ -534,6 +536,18 @@ class PaperExchangeSecrets(_Section):
     admin_token: SecretStr = SecretStr("")
 
 
+class FlowerSecrets(_Section):
+    """Password of the user ``flower``."""
+
+    password: SecretStr = SecretStr("")
+
+
+class GrafanaSecrets(_Section):
+    """Password of the user ``admin``."""
+
+    admin_password: SecretStr = SecretStr("")
+
+
 class AlertSecrets(_Section):
     """Apprise URLs of the channels; each holds a token."""
 
@@ -549,6 +563,8 @@ class Secrets(_Section):
     order_gateway: GatewaySecrets = GatewaySecrets()
     paper_exchange: PaperExchangeSecrets = PaperExchangeSecrets()
     alerts: AlertSecrets = AlertSecrets()
+    flower: FlowerSecrets = FlowerSecrets()
+    grafana: GrafanaSecrets = GrafanaSecrets()
 
 
 def load_settings(

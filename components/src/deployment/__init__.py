@@ -1,0 +1,1 @@
+"""The container deployment: secrets per service, migration, launchers and health probes."""

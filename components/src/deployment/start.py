@@ -1,0 +1,94 @@
+"""Starts a Celery process with what ``config.yml`` says: ``python -m deployment.start NAME``.
+
+Pool sizes are options of Celery's command line, and a change of ``config.yml`` is to take effect by
+a restart alone; so the command line is made here, and replaces this process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from shared.config import ConfigError, Secrets, Settings, load_secrets, load_settings
+
+BAD_CONFIGURATION = 2
+CELERY = (sys.executable, "-m", "celery", "-A", "shared.celery_app")
+QUIET = ("--without-mingle", "--without-gossip")
+
+
+def main(arguments: list[str]) -> int:
+    """Replaces this process; returns 2 when that is not possible."""
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        sys.stderr.write(f"usage: python -m deployment.start {{{','.join(COMMANDS)}}}\n")
+        return BAD_CONFIGURATION
+    name = arguments[0]
+    try:
+        settings = load_settings()
+        secrets = load_secrets(require=["flower.password"] if name == "flower" else ())
+    except ConfigError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return BAD_CONFIGURATION
+    command = COMMANDS[name](settings)
+    environ = {**os.environ, **flower_environ(secrets)} if name == "flower" else dict(os.environ)
+    _replace_this_process(command, environ)
+
+
+def _replace_this_process(command: list[str], environ: Mapping[str, str]) -> NoReturn:
+    os.execve(command[0], command, environ)  # noqa: S606
+
+
+def celery_beat(_: Settings) -> list[str]:
+    """Beat; its schedule file is on a volume."""
+    return [*CELERY, "beat", "--schedule=/var/lib/3t/celerybeat-schedule", "--pidfile="]
+
+
+def celery_worker_high(settings: Settings) -> list[str]:
+    """Green threads for the queue that must never wait."""
+    return [
+        *CELERY,
+        "worker",
+        "--queues=high_priority",
+        "-P",
+        "eventlet",
+        f"--autoscale={settings.celery.high_priority_max_concurrency},10",
+        "--hostname=high@%h",
+        *QUIET,
+    ]
+
+
+def celery_worker(settings: Settings) -> list[str]:
+    """Processes for iterations."""
+    return [
+        *CELERY,
+        "worker",
+        "--queues=low_priority",
+        "-P",
+        "prefork",
+        f"--concurrency={settings.celery.low_priority_concurrency}",
+        "--hostname=low@%h",
+        *QUIET,
+    ]
+
+
+def flower(_: Settings) -> list[str]:
+    """The view of workers and tasks, which cannot change them."""
+    return [*CELERY, "flower", "--address=0.0.0.0", "--port=5555", "--read_only=True"]
+
+
+def flower_environ(secrets: Secrets) -> dict[str, str]:
+    """Basic authentication, by the environment because a command line can be read by others."""
+    return {"FLOWER_BASIC_AUTH": f"flower:{secrets.flower.password.get_secret_value()}"}
+
+
+COMMANDS: Mapping[str, Callable[[Settings], list[str]]] = {
+    "celery-beat": celery_beat,
+    "celery-worker-high": celery_worker_high,
+    "celery-worker": celery_worker,
+    "flower": flower,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
