@@ -132,9 +132,7 @@ def test_environment_cannot_turn_a_value_into_a_section() -> None:
     ("text", "said"),
     [("a: [1", "is not valid YAML"), ("- 1", "must hold a mapping"), (None, "cannot be read")],
 )
-def test_unreadable_file_is_one_clear_sentence(
-    tmp_path: Path, text: str | None, said: str
-) -> None:
+def test_unreadable_file_is_one_clear_sentence(tmp_path: Path, text: str | None, said: str) -> None:
     file = tmp_path / "config.yml"
     if text is not None:
         file.write_text(text)
@@ -149,9 +147,7 @@ def test_live_mode_needs_the_acknowledgement() -> None:
 
 def test_live_and_testnet_use_their_own_urls_and_networks() -> None:
     sentence = "I trade real money at my own risk"
-    live = load_settings(
-        CONFIG, environ={"T3__mode": "live", "T3__live_acknowledgement": sentence}
-    )
+    live = load_settings(CONFIG, environ={"T3__mode": "live", "T3__live_acknowledgement": sentence})
     testnet = load_settings(CONFIG, environ={"T3__mode": "testnet"})
     assert (live.venue.rest_url, live.venue.network) == (
         "https://api.hyperliquid.xyz",

@@ -110,9 +110,9 @@ def test_body_hash_depends_on_the_nonce_alone_for_one_action() -> None:
 
 def test_words_are_always_padded_to_32_bytes() -> None:
     for nonce in range(300):
-        signature = signer(False).sign(schedule_cancel_action(None), nonce=nonce).payload[
-            "signature"
-        ]
+        signature = (
+            signer(False).sign(schedule_cancel_action(None), nonce=nonce).payload["signature"]
+        )
         assert len(signature["r"]) == len(signature["s"]) == 66
 
 
