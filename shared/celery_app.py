@@ -47,6 +47,7 @@ ROUTES = {
     "purge_stale_runs": HIGH_PRIORITY_QUEUE,
     "attribute_fills": HIGH_PRIORITY_QUEUE,
     "attribute_payments": HIGH_PRIORITY_QUEUE,
+    "track_performance": HIGH_PRIORITY_QUEUE,
     "watch_for_alerts": HIGH_PRIORITY_QUEUE,
     "deliver_alerts": HIGH_PRIORITY_QUEUE,
 }

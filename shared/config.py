@@ -320,6 +320,7 @@ class ScheduleSettings(_Section):
     purge_stale_runs: Period
     attribute_fills: Period
     attribute_payments: Period
+    track_performance: Period
     watch_for_alerts: Period
     deliver_alerts: Period
 

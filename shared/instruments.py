@@ -53,6 +53,7 @@ _gap = Gauge("t3_reconciliation_gap_usd", "Distance of position from target.", [
 _decisions = Counter(
     "t3_reconciliation_decisions_total", "Reconciliation decisions.", ["symbol", "decision"]
 )
+_sharpe = Gauge("t3_rolling_sharpe_ratio", "Annualised Sharpe ratio of the account.")
 
 
 def record_venue_call(call: str, outcome: str, seconds: float) -> None:
@@ -135,3 +136,8 @@ def record_decision(symbol: str, decision: str, gap_usd: float | None) -> None:
     _decisions.labels(symbol, decision).inc()
     if gap_usd is not None:
         _gap.labels(symbol).set(gap_usd)
+
+
+def set_rolling_sharpe(ratio: float) -> None:
+    """The account's annualised Sharpe ratio over the configured window."""
+    _sharpe.set(ratio)

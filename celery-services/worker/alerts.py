@@ -9,6 +9,7 @@ from shared.alerts.delivery import deliver
 from shared.celery_app import app
 from worker import wiring
 from worker.services.alert_watch import WatchLimits, watch
+from worker.services.performance import PerformanceTracker
 
 log = structlog.get_logger(__name__)
 
@@ -38,3 +39,19 @@ def deliver_alerts() -> None:
         return
     if done.sent or done.retried or done.given_up:
         log.info("alerts_delivered", sent=done.sent, retried=done.retried, given_up=done.given_up)
+
+
+@app.task(name="track_performance")
+def track_performance() -> None:
+    """Follow the account's Sharpe ratio and sum up the day; queue ``high_priority``."""
+    wired = wiring.get()
+    settings = wired.settings
+    tracker = PerformanceTracker(
+        wired.engine, wired.alerts, settings.performance, settings.alerts.keep_days, wired.clock
+    )
+    try:
+        sharpe = tracker.track()
+    except SQLAlchemyError as error:
+        log.warning("performance_without_database", error=str(error))
+        return
+    log.info("performance", sharpe=sharpe)

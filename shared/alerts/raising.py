@@ -20,6 +20,8 @@ from shared.storage.alert_outbox import AlertOutbox
 
 log = structlog.get_logger(__name__)
 
+NEVER_MS = 2**62
+
 
 class Alerts:
     """Puts alerts of the enabled kinds into the outbox; safe for threads and green threads."""
@@ -32,8 +34,10 @@ class Alerts:
         self._cooldown_ms = round(settings.cooldown_secs * 1000)
         self._clock_ms = clock_ms
 
-    def raise_alert(self, alert: Alert, *, hold_secs: float = 0) -> Judgement | None:
-        """Tell people, once the condition has lasted ``hold_secs``.
+    def raise_alert(
+        self, alert: Alert, *, hold_secs: float = 0, once: bool = False
+    ) -> Judgement | None:
+        """Tell people, once the condition has lasted ``hold_secs``; ``once`` without reminders.
 
         Without a database there is an error in the log and no message: None, as for a kind that is
         not enabled. Nothing is raised.
@@ -41,7 +45,9 @@ class Alerts:
         if alert.kind not in self._enabled:
             return None
         try:
-            judgement = self._put(alert, round(hold_secs * 1000))
+            judgement = self._put(
+                alert, round(hold_secs * 1000), NEVER_MS if once else self._cooldown_ms
+            )
         except SQLAlchemyError as error:
             log.error("alert_not_kept", kind=alert.kind.value, title=alert.title, error=str(error))  # noqa: TRY400
             return None
@@ -56,11 +62,11 @@ class Alerts:
             AlertOutbox(uow.conn).settle(kinds, names)
             uow.commit()
 
-    def _put(self, alert: Alert, hold_ms: int) -> Judgement:
+    def _put(self, alert: Alert, hold_ms: int, cooldown_ms: int) -> Judgement:
         def work() -> Judgement:
             with UnitOfWork(self._engine) as uow:
                 judgement = AlertOutbox(uow.conn).put(
-                    alert, self._clock_ms(), hold_ms=hold_ms, cooldown_ms=self._cooldown_ms
+                    alert, self._clock_ms(), hold_ms=hold_ms, cooldown_ms=cooldown_ms
                 )
                 uow.commit()
             return judgement

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from shared.exchange.payloads import AccountSnapshot
 from shared.storage.tables import balance_history
@@ -75,6 +75,20 @@ class BalanceStore:
             .limit(limit)
         )
         return [_balance(row) for row in rows]
+
+    def sampled(
+        self, since_ms: int, sample_ms: int, until_ms: int | None = None
+    ) -> list[tuple[int, float]]:
+        """(venue time, account value) of the last reading in each ``sample_ms``, oldest first."""
+        b = balance_history.c
+        within = b.venue_ms >= since_ms
+        if until_ms is not None:
+            within &= b.venue_ms < until_ms
+        newest = select(func.max(b.id)).where(within).group_by(func.floor(b.venue_ms / sample_ms))
+        rows = self._conn.execute(
+            select(b.venue_ms, b.account_value).where(b.id.in_(newest)).order_by(b.venue_ms)
+        )
+        return [(int(row.venue_ms), float(row.account_value)) for row in rows]
 
 
 def _balance(row: Row[Any]) -> Balance:
