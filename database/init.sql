@@ -14,7 +14,8 @@ PREPARE create_migrate FROM @statement;
 EXECUTE create_migrate;
 DEALLOCATE PREPARE create_migrate;
 
--- Purging drops old partitions of run_fills, which needs ALTER and DROP.
-GRANT SELECT, INSERT, UPDATE, DELETE ON `3t`.* TO '3t_app'@'%';
+-- EXECUTE: partitions of run_fills come and go through procedures that run as 3t_migrate, so that
+-- the application itself needs no right to change a table.
+GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON `3t`.* TO '3t_app'@'%';
 GRANT ALL PRIVILEGES ON `3t`.* TO '3t_migrate'@'%';
 FLUSH PRIVILEGES;

@@ -271,6 +271,7 @@ class PurgeSettings(_Section):
     tick_input_days: Annotated[int, _between(1, 3_650)] = 14
     run_fill_days: Annotated[int, _between(1, 3_650)] = 14
     reconciliation_log_days: Annotated[int, _between(1, 3_650)] = 30
+    archive: Path = Path("artifacts/archive")
 
 
 AlertName = Literal[

@@ -26,6 +26,19 @@ _INSERT: Final = text(
     """
 )
 
+COLUMNS: Final = (
+    t.c.run_id,
+    t.c.fill_seq,
+    t.c.tick_ms,
+    t.c.product_id,
+    t.c.size,
+    t.c.price,
+    t.c.fee,
+    t.c.funding_index,
+    t.c.reason,
+)
+"""The columns in the order of ``FILL_DTYPE``."""
+
 
 def insert(conn: Connection, fills: Fills) -> None:
     """Append fills; a fill that is already there fails the transaction."""
@@ -35,19 +48,8 @@ def insert(conn: Connection, fills: Fills) -> None:
 
 def of_runs(conn: Connection, run_ids: RunIds) -> Fills:
     """The journal of these runs, by run and sequence number."""
-    columns = (
-        t.c.run_id,
-        t.c.fill_seq,
-        t.c.tick_ms,
-        t.c.product_id,
-        t.c.size,
-        t.c.price,
-        t.c.fee,
-        t.c.funding_index,
-        t.c.reason,
-    )
     statement = (
-        select(*columns).where(t.c.run_id.in_(run_ids.tolist())).order_by(t.c.run_id, t.c.fill_seq)
+        select(*COLUMNS).where(t.c.run_id.in_(run_ids.tolist())).order_by(t.c.run_id, t.c.fill_seq)
     )
     rows = [tuple(row) for row in conn.execute(statement)]
     return np.array(rows, dtype=FILL_DTYPE)

@@ -7,12 +7,17 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, func, insert, select, update
 
-from shared.storage import tables
+from shared.config import Secrets, Settings
+from shared.storage import fill_days, tables
+from shared.storage.fill_days import DAY_MS
 from shared.storage.run_state_store import RedisRunStateStore
 from shared.storage.run_store import MariaRunStore
 from shared.testing.clock import FrozenClock
 from shared.testing.run_world import RunWorld
-from worker.services.purge import DAY_MS, PurgeResult, Retention, purge
+from worker import wiring
+from worker.purge import purge_stale_runs
+from worker.services.fill_archive import DAYS_AHEAD
+from worker.services.purge import PurgeResult, Retention, purge
 
 WORLD = RunWorld(length=60, gaps=False)
 RETENTION = Retention(2 * DAY_MS, 3 * DAY_MS, 4 * DAY_MS, reach_ticks=20)
@@ -101,3 +106,13 @@ def test_old_reasons_go(engine: Engine, raw_redis_client: Redis, runs: MariaRunS
             ],
         )
     assert run_purge(engine, raw_redis_client, now_ms).reasons == 2
+
+
+def test_task_makes_days_ahead(
+    engine: Engine, raw_redis_client: Redis, settings: Settings, secrets: Secrets
+) -> None:
+    wiring.use(wiring.build(settings, secrets))
+    purge_stale_runs.run()
+    wiring.use(None)
+    with engine.connect() as conn:
+        assert len(fill_days.days(conn)) == DAYS_AHEAD

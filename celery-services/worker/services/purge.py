@@ -14,6 +14,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from shared.config import Settings
 from shared.ports import Clock, RunStateStore
+from shared.storage.fill_days import DAY_MS
 from shared.storage.tables import (
     iteration_shards,
     reconciliation_log,
@@ -23,7 +24,6 @@ from shared.storage.tables import (
 )
 from shared.storage.transactions import Transactions
 
-DAY_MS = 86_400_000
 ROWS_PER_DELETE = 5_000
 
 
