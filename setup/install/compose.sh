@@ -117,18 +117,22 @@ wait_until_healthy() {
   done
 }
 
-# What is wrong, in whose words, and what to do.
+# What is wrong, in whose words, and what to do. Those that only wait for others are named, not explained.
 report() {
-  local verdict service name state
-  say "not everything is healthy:"
+  local all chosen verdict service name state
+  all="$(verdicts | grep -v '^healthy|' || true)"
+  chosen="$(grep '^not healthy|' <<<"$all" || true)"
+  [ -n "$chosen" ] || chosen="$all"
   while IFS='|' read -r verdict service name state; do
-    [ "$verdict" != healthy ] || continue
+    [ -n "$name" ] || continue
     printf '\n--- %s (%s, %s)\n' "$name" "$verdict" "$state" >&2
     printf 'probe: %s\n' "$(last_probe "$name")" >&2
     docker logs --tail 15 "$name" 2>&1 | cut -c1-400 >&2
     advise "$service" >&2
-  done < <(verdicts)
+  done <<<"$chosen"
   printf '\n' >&2
+  say "not healthy: $(cut -d'|' -f2 <<<"$chosen" | sort -u | paste -sd' ')"
+  say "waiting for others: $(grep '^starting|' <<<"$all" | cut -d'|' -f2 | sort -u | paste -sd' ')"
   say "once the cause is gone, run this again: what is healthy is left alone"
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import NoReturn
 
 from shared.config import ConfigError, Secrets, Settings, load_secrets, load_settings
 
@@ -23,20 +22,21 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
         sys.stderr.write(f"usage: python -m deployment.start {{{','.join(COMMANDS)}}}\n")
         return BAD_CONFIGURATION
-    name = arguments[0]
     try:
-        settings = load_settings()
-        secrets = load_secrets(require=["flower.password"] if name == "flower" else ())
+        command, environ = prepared(arguments[0])
     except ConfigError as error:
-        sys.stderr.write(f"{name}: {error}\n")
+        sys.stderr.write(f"{arguments[0]}: {error}\n")
         return BAD_CONFIGURATION
-    command = COMMANDS[name](settings)
-    environ = {**os.environ, **flower_environ(secrets)} if name == "flower" else dict(os.environ)
-    _replace_this_process(command, environ)
+    return os.execve(command[0], command, environ)  # noqa: S606
 
 
-def _replace_this_process(command: list[str], environ: Mapping[str, str]) -> NoReturn:
-    os.execve(command[0], command, environ)  # noqa: S606
+def prepared(name: str) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of a process; raises ``ConfigError``."""
+    command = COMMANDS[name](load_settings())
+    if name != "flower":
+        return command, dict(os.environ)
+    secrets = load_secrets(require=["flower.password"])
+    return command, {**os.environ, **flower_environ(secrets)}
 
 
 def celery_beat(_: Settings) -> list[str]:
