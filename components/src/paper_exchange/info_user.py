@@ -243,7 +243,8 @@ def user_fills_by_time(exchange: Exchange, body: dict[str, Any]) -> Any:
 
 
 def _window(exchange: Exchange, body: dict[str, Any], entries: Any) -> list[dict[str, Any]]:
-    start = need(body, "startTime", int)
+    # ccxt leaves the start out when it is asked for everything.
+    start = optional_int(body, "startTime", 0)
     end = optional_int(body, "endTime", exchange.clock.now_ms())
     return [entry for entry in entries if start <= entry["time"] <= end][:MAX_ITEMS]
 

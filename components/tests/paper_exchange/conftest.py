@@ -131,6 +131,16 @@ def paper(accounts_file: Path) -> Iterator[Paper]:
 @pytest.fixture
 def start_paper(accounts_file: Path) -> Iterator[Callable[..., Paper]]:
     """Start venues with arguments of one's own; all are stopped afterwards."""
+    yield from _starter(accounts_file)
+
+
+@pytest.fixture(scope="module")
+def start_module_paper(accounts_file: Path) -> Iterator[Callable[..., Paper]]:
+    """The same for venues that a whole module shares."""
+    yield from _starter(accounts_file)
+
+
+def _starter(accounts_file: Path) -> Iterator[Callable[..., Paper]]:
     running: list[Paper] = []
 
     def launch(*arguments: str, **environ: str) -> Paper:
