@@ -477,7 +477,7 @@ def add_sums(total: Any, part: Any) -> None:
 
 
 @jit
-def add_living(
+def add_whole(
     records: Any,
     columns: IntArray,
     tick: int,
@@ -486,12 +486,10 @@ def add_living(
     shard: Any,
     total: Any,
 ) -> None:
-    """Add a shard's living runs to ``total``: first among themselves, as a worker commits them."""
+    """Add a shard's sums to ``total``: first its runs among themselves, as a worker adds them."""
     for s in range(shard.size):
         shard[s] = blank[s]
-    for i in range(records.size):
-        if columns[i] >= 0 and records[i].status == ACTIVE:
-            add_run(records[i], tick, rules, shard[columns[i]])
+    add_shard(records, columns, tick, rules, shard)
     add_sums(total, shard)
 
 
@@ -519,8 +517,8 @@ def step_shards(
 ) -> int:
     """``step_runs`` of every shard through T ticks, a shard at a time while it is in the cache.
 
-    Where ``due[t]`` is not negative, the sums of the living after tick t are added to that row of
-    ``sums``. Returns the rows written to ``fills``, which come by shard, then tick, then run.
+    Where ``due[t]`` is not negative, the sums after tick t are added to that row of ``sums``.
+    Returns the rows written to ``fills``, which come by shard, then tick, then run.
     """
     count = 0
     for k in range(starts.size):
@@ -543,7 +541,7 @@ def step_shards(
                 fills[count:],
             )
             if due[t] >= 0:
-                add_living(own, where, ticks[t], rules, blank, shard_sums, sums[due[t]])
+                add_whole(own, where, ticks[t], rules, blank, shard_sums, sums[due[t]])
     return count
 
 

@@ -37,7 +37,27 @@ class TickBlock(NamedTuple):
 
     def at(self, t: int) -> TickMarket:
         """The market of one tick, as views."""
-        return TickMarket(int(self.tick_ms[t]), *(array[t] for array in self[1:]))
+        return TickMarket(
+            int(self.tick_ms[t]),
+            self.price[t],
+            self.ok[t],
+            self.funding_index[t],
+            self.volatility[t],
+            self.entropy[t],
+            self.past[t],
+        )
+
+    def cut(self, first: int, end: int) -> TickBlock:
+        """Ticks [first, end), as views."""
+        return TickBlock(
+            self.tick_ms[first:end],
+            self.price[first:end],
+            self.ok[first:end],
+            self.funding_index[first:end],
+            self.volatility[first:end],
+            self.entropy[first:end],
+            self.past[first:end],
+        )
 
 
 class Samples(NamedTuple):

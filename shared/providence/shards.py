@@ -47,13 +47,13 @@ def step_block(
     ----------
     records: all shards, with unused rows between them; runs must not be at or past the first tick.
     binding: from ``bind`` for every used row.
-    due: [T] after which ticks the sums of the living are wanted.
+    due: [T] after which ticks the sums are wanted.
     fills: rows to write into, at least one per run and tick; by default new ones are made.
 
     Returns
     -------
-    Fills by shard, then tick, then run (a view into ``fills`` if given), and sums [D, S] of the
-    living at the D ticks that were due, added up within each shard and then over the shards.
+    Fills by shard, then tick, then run (a view into ``fills`` if given), and sums [D, S] at the D
+    ticks that were due, added up within each shard and then over the shards.
 
     Raises
     ------

@@ -72,11 +72,7 @@ def test_block_gives_the_bits_of_single_steps_and_of_merged_shard_sums() -> None
         market, merged = block.at(t), []
         for shard, binding in zip(shards, bindings, strict=True):
             journal.append(step(shard, binding, market, RULES))
-            alive = shard["status"] == Status.ACTIVE
-            living = Binding(*(rows[alive] for rows in binding))
-            merged.append(
-                aggregate.shard_sums(shard[alive], living, SYMBOLS, RULES, market.tick_ms)
-            )
+            merged.append(aggregate.shard_sums(shard, binding, SYMBOLS, RULES, market.tick_ms))
         if t % 7 == 3:
             sums.append(aggregate.merge(merged))
     pool, bounds, binding = _pool(_newborns())

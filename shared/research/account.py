@@ -1,0 +1,205 @@
+"""What the account would have done: the runs' sums to targets, targets to orders, orders to equity.
+
+Targets and plans are the pure functions that reconciliation calls. An order decided at one tick is
+filled at the next at that tick's price, moved against it by the slippage, and pays the fee; an
+order whose next sample is unknown expires, as an IOC does, and is planned anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.exchange.precision import OrderFilters
+from shared.observation import Known, Observation
+from shared.providence.aggregate import Sums
+from shared.providence.market import TickBlock
+from shared.reconciliation.demand import DemandRules, demand_of
+from shared.reconciliation.exposure import room_usd
+from shared.reconciliation.plan import PlanFilters, PlannedOrder, plan
+from shared.reconciliation.target import Demand, Target, TargetRules, targets
+from shared.research.markets import MarketSpec
+from shared.research.tables import FloatArray
+
+ORDER_DTYPE: Final = np.dtype(
+    [
+        ("tick", "<i8"),  # ms, of the fill
+        ("column", "<i4"),
+        ("size", "<f8"),  # signed, coins
+        ("price", "<f8"),  # USD, slippage included
+        ("fee", "<f8"),  # USD
+        ("mid", "<f8"),  # USD at the tick of the fill
+        ("decided_mid", "<f8"),  # USD at the tick of the decision
+        ("reduce_only", "u1"),
+    ]
+)
+Orders = NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRules:
+    """How an account follows the population. Rates are plain ratios."""
+
+    start_balance_usd: float
+    fee_rate: float
+    slippage_rate: float
+    target: TargetRules
+    demand: DemandRules
+    minimum_trade_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class AccountBlock:
+    """The account at T consecutive ticks, after the fills of each."""
+
+    tick_ms: NDArray[np.int64]
+    equity: FloatArray
+    """[T] USD, marked at the newest known prices."""
+    position: FloatArray
+    """[T, S] coins."""
+    gross_usd: FloatArray
+    """[T] Σ |notional|."""
+    net_usd: FloatArray
+    """[T] Σ notional."""
+    orders: Orders
+
+
+@dataclass(slots=True)
+class _Pending:
+    order: PlannedOrder
+    mid: float
+
+
+class Account:
+    """One account over all symbols."""
+
+    def __init__(self, rules: AccountRules, markets: Sequence[MarketSpec]) -> None:
+        self.rules = rules
+        self._symbols = [market.symbol for market in markets]
+        self._filters = [
+            PlanFilters(OrderFilters(market.sz_decimals), rules.minimum_trade_usd)
+            for market in markets
+        ]
+        self.cash = rules.start_balance_usd
+        self.fees = self.funding = self.slippage = 0.0
+        self.expired = 0
+        self._size = [Decimal(0)] * len(markets)
+        self._coins = [0.0] * len(markets)
+        self._mark = [0.0] * len(markets)
+        self._index = [0.0] * len(markets)
+        self._pending: dict[int, _Pending] = {}
+
+    def follow(self, block: TickBlock, due: NDArray[np.bool_], sums: Sums) -> AccountBlock:
+        """Go through the block's ticks; ``sums`` [D, S] are of the D ticks that are due."""
+        ticks, symbols = block.price.shape
+        equity, gross, net = np.empty(ticks), np.empty(ticks), np.empty(ticks)
+        position = np.empty((ticks, symbols))
+        orders: list[tuple[int | float, ...]] = []
+        rows = iter(sums)
+        prices, oks = block.price.tolist(), block.ok.tolist()
+        indexes, times = block.funding_index.tolist(), block.tick_ms.tolist()
+        for t, (tick_ms, is_due) in enumerate(zip(times, due.tolist(), strict=True)):
+            price, ok = prices[t], oks[t]
+            self._accrue(indexes[t])
+            if self._pending:
+                orders += self._fill(tick_ms, price, ok)
+            for s in range(symbols):
+                if ok[s]:
+                    self._mark[s] = price[s]
+            value = [c * m for c, m in zip(self._coins, self._mark, strict=True)]
+            net[t] = sum(value)
+            equity[t] = self.cash + net[t]
+            gross[t] = sum(map(abs, value))
+            position[t] = self._coins
+            if is_due:
+                self._plan(tick_ms, price, ok, next(rows), float(equity[t]))
+        return AccountBlock(
+            block.tick_ms, equity, position, gross, net, np.array(orders, dtype=ORDER_DTYPE)
+        )
+
+    def _accrue(self, index: list[float]) -> None:
+        """Funding since the last tick; an index that is not known is that of the last tick."""
+        for s, now in enumerate(index):
+            if now != now:
+                continue
+            if self._coins[s] != 0.0:
+                received = self._coins[s] * (now - self._index[s])
+                self.cash += received
+                self.funding += received
+            self._index[s] = now
+
+    def _fill(
+        self, tick_ms: int, price: list[float], ok: list[bool]
+    ) -> list[tuple[int | float, ...]]:
+        filled: list[tuple[int | float, ...]] = []
+        for s, pending in self._pending.items():
+            if not ok[s]:
+                self.expired += 1
+                continue
+            order, mid = pending.order, price[s]
+            signed = order.size if order.side == "buy" else -order.size
+            coins = float(signed)
+            paid = mid * (
+                1.0 + (self.rules.slippage_rate if coins > 0.0 else -self.rules.slippage_rate)
+            )
+            fee = abs(coins) * paid * self.rules.fee_rate
+            self.cash -= coins * paid + fee
+            self.fees += fee
+            self.slippage += abs(coins) * abs(paid - mid)
+            self._size[s] += signed
+            self._coins[s] = float(self._size[s])
+            filled.append((tick_ms, s, coins, paid, fee, mid, pending.mid, order.reduce_only))
+        self._pending.clear()
+        return filled
+
+    def _plan(
+        self, tick_ms: int, price: list[float], ok: list[bool], sums: Sums, equity: float
+    ) -> None:
+        """Orders for the next sample: closes first, then what the total cap has room for."""
+        rules = self.rules
+        balance = Known(Decimal(repr(equity)), tick_ms)
+        wanted = targets(
+            balance,
+            {
+                symbol: self._demand(row, tick_ms)
+                for symbol, row in zip(self._symbols, sums, strict=True)
+            },
+            rules.target,
+        )
+        opens: list[tuple[Decimal, int, PlannedOrder]] = []
+        held = [
+            abs(size) * Decimal(repr(mark))
+            for size, mark in zip(self._size, self._mark, strict=True)
+        ]
+        for s, symbol in enumerate(self._symbols):
+            order = self._order(s, wanted[symbol], price[s]) if ok[s] else None
+            if order is None:
+                continue
+            notional = order.size * Decimal(repr(price[s]))
+            if order.reduce_only:
+                held[s] -= notional
+                self._pending[s] = _Pending(order, price[s])
+            else:
+                opens.append((notional, s, order))
+        room = room_usd(
+            max(balance.value, Decimal(0)), rules.target.max_total_exposure, held, Decimal(0)
+        )
+        for notional, s, order in sorted(opens, key=lambda x: x[0], reverse=True):
+            if notional <= room:
+                room -= notional
+                self._pending[s] = _Pending(order, price[s])
+
+    def _demand(self, row: np.void, tick_ms: int) -> Observation[Demand]:
+        return Known(demand_of(row, self.rules.demand), tick_ms)
+
+    def _order(self, s: int, target: Target, price: float) -> PlannedOrder | None:
+        notional = target.notional
+        if not isinstance(notional, Known):
+            return None
+        planned = plan(self._size[s], notional.value, Decimal(repr(price)), self._filters[s])
+        return planned.orders[0] if planned.orders else None

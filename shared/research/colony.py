@@ -1,0 +1,268 @@
+"""A population in one array, stepped and supervised as the live one: shard by shard, seed by seed.
+
+Births, clones and exits are those of the live supervisor, which calls the same functions; a run is
+placed in the same shard and gets the same number, so that from one seed both write one journal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from shared.providence import aggregate
+from shared.providence._jit import jit
+from shared.providence.aggregate import Sums
+from shared.providence.binding import Binding, Grid, bind
+from shared.providence.kernel import FloatArray
+from shared.providence.market import TickBlock
+from shared.providence.population import count_symbols
+from shared.providence.rules import CloneRules, ParameterSpace, Rules
+from shared.providence.run_state import KERNEL_DTYPE, Records, join, new_records
+from shared.providence.shards import Bounds, step_block
+from shared.providence.step import FILL_DTYPE, Fills
+from shared.providence.supervision import by_cell, conceive, parent_shards, place
+
+FILL_ROWS = 1 << 20
+"""Fills that one call may write; longer blocks are stepped in several."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColonyPlan:
+    """Size and make-up of a population."""
+
+    desired: int
+    spawn_batch: int
+    shard_size: int
+    interval_ms: int
+    space: ParameterSpace
+    clone_rules: CloneRules
+    rules: Rules
+    max_leverage: Mapping[int, float]
+    """By product id; the ids, rising, are the columns of the market."""
+
+    @property
+    def product_ids(self) -> tuple[int, ...]:
+        return tuple(sorted(self.max_leverage))
+
+    @property
+    def shard_count(self) -> int:
+        return math.ceil(self.desired / self.shard_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """One call of the supervisor: runs that have ended since the last, and runs born."""
+
+    ended: Records
+    born: int
+
+
+class Colony:
+    """Shards of runs, all at the same tick."""
+
+    def __init__(self, plan: ColonyPlan, rng: Generator) -> None:
+        self.plan = plan
+        self.grid = Grid.of(plan.space)
+        self._rng = rng
+        rows = plan.shard_count * plan.shard_size
+        starts = np.arange(plan.shard_count, dtype=np.int64) * plan.shard_size
+        self._records = new_records(rows)
+        self._bounds = Bounds(starts, starts.copy())
+        self._binding = Binding(*(np.zeros(rows, dtype=np.int32) for _ in range(3)))
+        self._columns = {p: column for column, p in enumerate(plan.product_ids)}
+        self._counts = dict.fromkeys(plan.product_ids, 0)
+        self._fills = np.empty(max(FILL_ROWS, plan.desired), dtype=FILL_DTYPE)
+        self._ordered = np.empty_like(self._fills)
+        self._ended: Sums = np.zeros(len(plan.max_leverage), dtype=aggregate.SUMS_DTYPE)
+        self._last_tick = -1
+        self.born = 0
+
+    @property
+    def most_ticks(self) -> int:
+        """Ticks that one call of :meth:`advance` can take."""
+        return max(1, len(self._fills) // max(1, self.plan.desired))
+
+    @property
+    def alive(self) -> int:
+        """Runs that were alive when vacancies were last filled."""
+        return self._bounds.runs
+
+    @property
+    def runs(self) -> Records:
+        """A copy of every run that is not removed yet, shard by shard."""
+        parts = zip(self._bounds.starts, self._bounds.stops, strict=True)
+        return join([self._records[start:stop] for start, stop in parts])
+
+    def advance(self, block: TickBlock, due: NDArray[np.bool_]) -> tuple[Fills, Sums]:
+        """Step every run through the block; see :func:`shared.providence.shards.step_block`.
+
+        The fills are by tick, then run, and are valid until the next call. The sums count every
+        run that has ended so far in its cohort: the living alone would be the survivors.
+
+        Raises
+        ------
+        ValueError
+            If a tick is not after the last one.
+        """
+        if len(block.tick_ms) and block.tick_ms[0] <= self._last_tick:
+            raise ValueError(f"tick {block.tick_ms[0]} is not after {self._last_tick}")
+        fills, sums = step_block(
+            self._records,
+            self._bounds,
+            self._binding,
+            block,
+            self.plan.rules,
+            due,
+            self._fills,
+        )
+        if not len(block.tick_ms):
+            return fills, sums
+        self._last_tick = int(block.tick_ms[-1])
+        ordered = self._ordered[: len(fills)]
+        _by_tick(fills, int(block.tick_ms[0]), self.plan.interval_ms, len(block.tick_ms), ordered)
+        for name in aggregate.SUMS_DTYPE.names or ():
+            sums[name] += self._ended[name]
+        return ordered, sums
+
+    def supervise(self, tick_ms: int, entropy: FloatArray) -> Supervised:
+        """Remove what has ended and fill the vacancies.
+
+        ``entropy`` [N, C, S] holds the recent values up to this tick, from which thresholds are
+        drawn.
+        """
+        plan = self.plan
+        ended = self._remove_ended()
+        vacant = plan.desired - self._bounds.runs
+        if vacant <= 0:
+            return Supervised(ended, 0)
+        ids = plan.product_ids
+        newborns = conceive(
+            self._rng,
+            min(vacant, plan.spawn_batch),
+            plan.space,
+            plan.clone_rules,
+            ids,
+            self._counts,
+            self._candidates,
+            by_cell(self.grid.cells, ids, entropy),
+            plan.max_leverage,
+            desired=plan.desired,
+            spawn_tick=tick_ms,
+        )
+        return Supervised(ended, self._settle(newborns))
+
+    def _candidates(self) -> Records:
+        chosen = parent_shards(self._rng, np.arange(self.plan.shard_count))
+        starts, stops = self._bounds
+        return join([self._records[starts[k] : stops[k]] for k in chosen])
+
+    def _settle(self, newborns: Records) -> int:
+        """Number the newborns and put them into shards; returns how many found room."""
+        starts, stops = self._bounds
+        occupancy = dict(enumerate((stops - starts).tolist()))
+        shards = place(len(newborns), occupancy, self.plan.shard_count, self.plan.shard_size)
+        born = newborns[: len(shards)].copy()
+        born["run_id"] = np.arange(self.born + 1, self.born + len(born) + 1)
+        bound = bind(born, self.grid, self._columns)
+        # ``place`` names whole shards one after another: runs of one shard are neighbours
+        first = np.flatnonzero(np.diff(shards, prepend=-1))
+        sizes = np.diff(first, append=len(shards))
+        rows = np.repeat(stops[shards[first]] - first, sizes) + np.arange(len(shards))
+        stops[shards[first]] += sizes
+        self._records[rows] = born
+        for pool, values in zip(self._binding, bound, strict=True):
+            pool[rows] = values
+        for product_id, count in count_symbols(born).items():
+            self._counts[product_id] += count
+        self.born += len(born)
+        return len(born)
+
+    def _remove_ended(self) -> Records:
+        ended = new_records(self._bounds.runs)
+        count = _compact(
+            self._records.view(KERNEL_DTYPE),
+            *self._bounds,
+            *self._binding,
+            ended.view(KERNEL_DTYPE),
+        )
+        ended = ended[:count].copy()
+        for product_id, left in count_symbols(ended).items():
+            self._counts[product_id] -= left
+        columns = ended["product_id"].astype(np.int32) - 1
+        nowhere = np.zeros(count, dtype=np.int32)
+        results = aggregate.shard_sums(
+            ended, Binding(nowhere, nowhere, columns), len(self._counts), self.plan.rules
+        )
+        self._ended = aggregate.merge([self._ended, results])
+        return ended
+
+
+@jit
+def _by_tick(fills: Any, first_tick: int, interval_ms: int, ticks: int, ordered: Any) -> None:
+    """Copy ``fills`` (by shard, tick, run) to ``ordered`` (by tick, run).
+
+    A radix sort of row numbers: run ids by 11 bits at a time, the tick last.
+    """
+    count = fills.size
+    rows, other = np.arange(count), np.empty(count, dtype=np.int64)
+    most = np.int64(0)
+    for i in range(count):
+        most = max(most, fills[i].run_id)
+    starts = np.empty(2049, dtype=np.int64)
+    shift = np.int64(0)
+    while most >> shift:
+        starts[:] = 0
+        for i in range(count):
+            starts[((fills[i].run_id >> shift) & 2047) + 1] += 1
+        for digit in range(2048):
+            starts[digit + 1] += starts[digit]
+        for k in range(count):
+            digit = (fills[rows[k]].run_id >> shift) & 2047
+            other[starts[digit]] = rows[k]
+            starts[digit] += 1
+        rows, other = other, rows
+        shift += np.int64(11)
+    tick_starts = np.zeros(ticks + 1, dtype=np.int64)
+    for i in range(count):
+        tick_starts[(fills[i].tick - first_tick) // interval_ms + 1] += 1
+    for t in range(ticks):
+        tick_starts[t + 1] += tick_starts[t]
+    for k in range(count):
+        t = (fills[rows[k]].tick - first_tick) // interval_ms
+        ordered[tick_starts[t]] = fills[rows[k]]
+        tick_starts[t] += 1
+
+
+@jit
+def _compact(
+    records: Any,
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    cells: NDArray[np.int32],
+    lookbacks: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    ended: Any,
+) -> int:
+    """Move what has ended to ``ended`` and close the ranks, in order; returns how many moved."""
+    count = 0
+    for k in range(starts.size):
+        free = starts[k]
+        for i in range(starts[k], stops[k]):
+            if records[i].status != 0:
+                ended[count] = records[i]
+                count += 1
+                continue
+            if free != i:
+                records[free] = records[i]
+                cells[free] = cells[i]
+                lookbacks[free] = lookbacks[i]
+                columns[free] = columns[i]
+            free += 1
+        stops[k] = free
+    return count

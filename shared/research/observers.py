@@ -1,0 +1,181 @@
+"""What looks on while a backtest runs, and keeps what it needs of it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from shared.providence.codes import Reason
+from shared.providence.market import TickBlock
+from shared.providence.run_state import Records
+from shared.providence.step import Fills
+from shared.research.account import AccountBlock
+
+DAY_MS: Final = 86_400_000
+
+
+class Observer:
+    """Told of everything in the order of time; this one does nothing with it."""
+
+    def market(self, block: TickBlock) -> None:
+        """Ticks that come next, as the kernel sees them."""
+
+    def fills(self, fills: Fills) -> None:
+        """Virtual fills by tick, then run; valid during the call only."""
+
+    def account(self, block: AccountBlock) -> None:
+        """The account at consecutive ticks."""
+
+    def ended(self, runs: Records) -> None:
+        """Runs that will not be stepped again."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+class Journal(Observer):
+    """SHA-256 of all virtual fills by tick, then run, in the bytes of ``FILL_DTYPE``."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.count = 0
+        self.turnover_usd = 0.0
+        self.fees_usd = 0.0
+
+    def fills(self, fills: Fills) -> None:
+        if not len(fills):
+            return
+        self._hash.update(np.ascontiguousarray(fills).data)
+        self.count += len(fills)
+        self.turnover_usd += float(np.abs(fills["size"] * fills["price"]).sum())
+        self.fees_usd += float(fills["fee"].sum())
+
+    @property
+    def sha256(self) -> str:
+        """Of what has come so far."""
+        return self._hash.hexdigest()
+
+
+class EquityCurve(Observer):
+    """The account's equity, gross and net notional at every tick."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[NDArray[Any], ...]] = []
+        self.orders = 0
+        self.traded_usd = 0.0
+        self.by_day: dict[int, tuple[float, float]] = {}
+        """UTC day (days since 1970) -> notional traded and costs paid, USD."""
+
+    def account(self, block: AccountBlock) -> None:
+        self._parts.append((block.tick_ms, block.equity, block.gross_usd, block.net_usd))
+        self.orders += len(block.orders)
+        orders = block.orders
+        notional = np.abs(orders["size"] * orders["price"])
+        costs = orders["fee"] + np.abs(orders["size"]) * np.abs(orders["price"] - orders["mid"])
+        self.traded_usd += float(notional.sum())
+        for day in np.unique(block.tick_ms // DAY_MS).tolist():
+            own = orders["tick"] // DAY_MS == day
+            traded, paid = self.by_day.get(day, (0.0, 0.0))
+            self.by_day[day] = (
+                traded + float(notional[own].sum()),
+                paid + float(costs[own].sum()),
+            )
+
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Times (ms), equity, gross and net notional (USD)."""
+        if not self._parts:
+            empty = np.empty(0)
+            return np.empty(0, dtype=np.int64), empty, empty, empty
+        tick_ms, equity, gross, net = (
+            np.concatenate(column) for column in zip(*self._parts, strict=True)
+        )
+        return tick_ms, equity, gross, net
+
+
+class ParquetFiles(Observer):
+    """``trades`` (virtual fills), ``orders``, ``equity`` and ``runs`` as Parquet, as they come."""
+
+    def __init__(
+        self, folder: Path, symbols: tuple[str, ...], product_ids: tuple[int, ...]
+    ) -> None:
+        self._folder = folder
+        self._symbols = symbols
+        self._product_symbol = dict(zip(product_ids, symbols, strict=True))
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._waiting: dict[str, list[pa.RecordBatch]] = {}
+        self._rows: dict[str, int] = {}
+
+    def fills(self, fills: Fills) -> None:
+        if len(fills):
+            columns = _plain(fills)
+            columns["reason"] = _names(fills["reason"])
+            columns["symbol"] = self._symbols_of(fills["product_id"])
+            self._add("trades", columns)
+
+    def account(self, block: AccountBlock) -> None:
+        columns = {
+            "tick": block.tick_ms,
+            "equity": block.equity,
+            "gross_usd": block.gross_usd,
+            "net_usd": block.net_usd,
+        }
+        for column, symbol in enumerate(self._symbols):
+            columns[f"position_{symbol}"] = block.position[:, column].copy()
+        self._add("equity", columns)
+        if len(block.orders):
+            orders = _plain(block.orders)
+            orders["symbol"] = np.array(self._symbols)[block.orders["column"]]
+            self._add("orders", orders)
+
+    def ended(self, runs: Records) -> None:
+        if len(runs):
+            columns = _plain(runs)
+            columns["symbol"] = self._symbols_of(runs["product_id"])
+            self._add("runs", columns)
+
+    def close(self) -> None:
+        for name in list(self._waiting):
+            self._flush(name)
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _symbols_of(self, product_ids: NDArray[np.int32]) -> NDArray[np.str_]:
+        table = np.array([self._product_symbol.get(p, "") for p in range(max(product_ids) + 1)])
+        return table[product_ids]
+
+    def _add(self, name: str, columns: dict[str, NDArray[Any]]) -> None:
+        batch = pa.RecordBatch.from_pydict(
+            {key: pa.array(values) for key, values in columns.items()}
+        )
+        self._waiting.setdefault(name, []).append(batch)
+        self._rows[name] = self._rows.get(name, 0) + batch.num_rows
+        if self._rows[name] >= 100_000:
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        table = pa.Table.from_batches(self._waiting.pop(name))
+        self._rows[name] = 0
+        if name not in self._writers:
+            path = self._folder / f"{name}.parquet"
+            self._writers[name] = pq.ParquetWriter(path, table.schema, compression="zstd")
+        self._writers[name].write_table(table)
+
+
+def _plain(rows: NDArray[np.void]) -> dict[str, NDArray[Any]]:
+    """Contiguous columns in the machine's byte order."""
+    columns = {}
+    for name in rows.dtype.names or ():
+        column = np.ascontiguousarray(rows[name])
+        columns[name] = column.astype(column.dtype.newbyteorder("="))
+    return columns
+
+
+def _names(reasons: NDArray[np.uint8]) -> NDArray[np.str_]:
+    return np.array([reason.name.lower() for reason in Reason])[reasons]

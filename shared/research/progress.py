@@ -1,0 +1,78 @@
+"""A bar with rate and remaining time on a terminal, a line now and then elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LINE_EVERY_SECS: Final = 10.0
+BAR_EVERY_SECS: Final = 0.1
+
+
+class BacktestProgress:
+    """Shows ticks done; call it with the ticks and run-bars done since the last call."""
+
+    def __init__(self, total_ticks: int, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._total = total_ticks
+        self._ticks = self._run_bars = 0
+        self._start = self._shown = time.monotonic()
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("[bold]backtest"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("ticks"),
+                TextColumn("[cyan]{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=total_ticks, rate="")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, ticks: int, run_bars: int) -> None:
+        self._ticks += ticks
+        self._run_bars += run_bars
+        now = time.monotonic()
+        every = BAR_EVERY_SECS if self._bar is not None else LINE_EVERY_SECS
+        if now - self._shown < every and self._ticks < self._total:
+            return
+        self._shown = now
+        secs = max(now - self._start, 1e-9)
+        rate = f"{self._run_bars / secs / 1e6:.1f} M run-bars/s"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._ticks, rate=rate)
+            return
+        left = (self._total - self._ticks) * secs / max(self._ticks, 1)
+        self._console.print(
+            f"backtest: {self._ticks:,} of {self._total:,} ticks, {rate}, {left:.0f} s left",
+            highlight=False,
+        )
