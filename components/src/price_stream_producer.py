@@ -50,6 +50,8 @@ STEADY_AFTER_SECS = 60.0
 _OPEN_TIMEOUT_SECS = 10.0
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _QUEUE_LIMIT = 20_000
+SNAPSHOT_SPAN_MS = 1_000
+_SNAPSHOT_ATTEMPTS = 3
 SNAPSHOT_TOLERANCE = Decimal("0.0002")
 """Largest |mid / mid − 1| between the two reads of a snapshot; one that is further off is old."""
 
@@ -95,6 +97,7 @@ class StreamProducer:
         self._jitter = jitter
         self._view = MarketView(frozenset(assets), round(self._watchdog_secs * 1000))
         self._offset_ms = 0
+        self._streamed: set[str] = set()
         self._check = CrossCheck()
         self._check_secs = hyperliquid.stream_cross_check_secs
 
@@ -144,6 +147,7 @@ class StreamProducer:
 
     async def _follow(self, socket: ClientConnection, stop: asyncio.Event) -> None:
         self._view.clear()
+        self._streamed.clear()
         for subscription in self._subscriptions():
             message = {"method": "subscribe", "subscription": subscription}
             await socket.send(orjson.dumps(message).decode())
@@ -179,9 +183,22 @@ class StreamProducer:
 
     async def _take_snapshot(self) -> int:
         """Read all prices by REST and publish them; returns our time when that was complete."""
-        asked_ms = self._clock.now_ms()
         health = await asyncio.to_thread(self._manager.check_health)
         self._offset_ms = health.clock_offset_ms
+        symbols: set[str] = set()
+        asked_ms = span_ms = 0
+        for attempt in range(_SNAPSHOT_ATTEMPTS):
+            # One that had to wait or was repeated is read again: nobody knows of when it is.
+            if attempt == 0 or span_ms > SNAPSHOT_SPAN_MS:
+                asked_ms = self._clock.now_ms()
+                symbols = await self._read_snapshot(asked_ms)
+                span_ms = self._clock.now_ms() - asked_ms
+        await asyncio.to_thread(self._intake.accept, self._quotes(symbols, asked_ms))
+        log.info("price_stream_fresh", symbols=len(symbols), clock_offset_ms=self._offset_ms)
+        return self._clock.now_ms()
+
+    async def _read_snapshot(self, asked_ms: int) -> set[str]:
+        """Take in what two reads of every dex tell alike; returns those symbols."""
         symbols: set[str] = set()
         for dex in self._dexes:
             contexts = await asyncio.to_thread(self._manager.contexts, dex)
@@ -194,9 +211,7 @@ class StreamProducer:
                     self._intake.flag(symbol, "stale_snapshot", asked_ms, str(context.mid))
                     continue
                 symbols |= self._view.context_arrived(symbol, context.mid, context.mark, asked_ms)
-        await asyncio.to_thread(self._intake.accept, self._quotes(symbols, asked_ms))
-        log.info("price_stream_fresh", symbols=len(symbols), clock_offset_ms=self._offset_ms)
-        return self._clock.now_ms()
+        return symbols
 
     async def _cross_check(self) -> None:
         """Poll prices beside the stream; raises ``FrozenSymbol`` when one has frozen in it."""
@@ -211,8 +226,8 @@ class StreamProducer:
                 log.debug("price_stream_not_cross_checked", error=str(error))
                 continue
             frozen = self._check.polled(mids, asked_ms)
-            for channel, symbol in sorted(frozen):
-                self._intake.flag(symbol, "frozen", asked_ms, channel)
+            for symbol in sorted(frozen):
+                self._intake.flag(symbol, "frozen", asked_ms, str(mids[symbol]))
             if frozen:
                 raise FrozenSymbol
 
@@ -276,12 +291,13 @@ class StreamProducer:
         if channel == "allMids":
             data = as_mapping(require(message, "data", "allMids"), "allMids.data")
             mids = parse_mids(require(data, "mids", "allMids"))
+            self._streamed |= self._assets.keys() & mids.keys()
             return self._view.mids_arrived(
                 {
                     symbol: mids[symbol]
                     for symbol in self._assets
                     if symbol in mids
-                    and self._check.heard(channel, symbol, mids[symbol], arrival.received_ms)
+                    and self._check.heard(symbol, mids[symbol], arrival.received_ms)
                 }
             )
         if channel == "activeAssetCtx":
@@ -290,13 +306,9 @@ class StreamProducer:
             if asset is None:
                 return None
             context = parse_context(asset, require(data, "ctx", "activeAssetCtx"))
-            if context.mid is not None and not self._check.heard(
-                channel, asset.symbol, context.mid, arrival.received_ms
-            ):
-                return set()
-            return self._view.context_arrived(
-                asset.symbol, context.mid, context.mark, arrival.received_ms
-            )
+            # Contexts come less often than mids: once there are mids, only the mark is news.
+            mid = None if asset.symbol in self._streamed else context.mid
+            return self._view.context_arrived(asset.symbol, mid, context.mark, arrival.received_ms)
         if channel == "error":
             log.error("price_stream_error", message=str(message.get("data"))[:200])
         return None

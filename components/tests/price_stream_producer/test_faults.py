@@ -1,0 +1,282 @@
+"""The stream producer through the faults of a real paper exchange: no old price is called fresh.
+
+BTC rises by 0.05 % per second, so that an old price shows. Beside the producer the order book of
+BTC is polled, which none of the faults touches; every published mid must lie within what the
+book has shown shortly before it was received.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pytest
+import requests
+
+from price_stream_producer import StreamProducer
+from shared.clock import SystemClock
+from shared.config import Settings, load_settings
+from shared.exchange.breaker import NoBreaker
+from shared.exchange_manager import ExchangeManager
+from shared.market_data.intake import QuoteIntake
+from shared.market_data.quotes import PriceGuard, Quote
+from shared.native_servers import PROJECT_ROOT
+from shared.testing.paper_venue import ADMIN_TOKEN, PaperVenue
+from shared.testing.servers import wait_until
+
+LOOK_BACK_MS = 1_200
+"""Half of what the sampler allows by default; the trend moves 0.06 % in that time."""
+INFO = {"path": "/info", "type": "metaAndAssetCtxs"}
+ALL_READS = ("metaAndAssetCtxs", "allMids", "exchangeStatus")
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperVenue]:
+    folder = tmp_path_factory.mktemp("venue")
+    trend = folder / "BTC.csv"
+    rows = (f"{n * 100},{50_000 * 1.00005**n:.0f}" for n in range(6_000))
+    trend.write_text("timestamp_ms,price\n" + "\n".join(rows))
+    with PaperVenue(folder, None, "--no-rate-limit", f"--data=BTC={trend}") as running:
+        yield running
+
+
+class Truth:
+    """What the book of BTC shows, polled all the time."""
+
+    def __init__(self, url: str) -> None:
+        self.seen: list[tuple[int, float]] = []
+        self._url = url
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def _poll(self) -> None:
+        with requests.Session() as session:
+            while not self._stop.is_set():
+                body = {"type": "l2Book", "coin": "BTC"}
+                levels = session.post(f"{self._url}/info", json=body, timeout=5).json()["levels"]
+                mid = (float(levels[0][0]["px"]) + float(levels[1][0]["px"])) / 2
+                self.seen.append((now_ms(), mid))
+                self._stop.wait(0.04)
+
+    def __enter__(self) -> Truth:
+        self._thread.start()
+        wait_until(lambda: bool(self.seen), 5, "the book")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def errors_bps(self, quotes: Iterable[Quote]) -> list[float]:
+        """How far each quote lies outside of what the book showed before it was received."""
+        errors = []
+        for quote in quotes:
+            window = [
+                mid for at_ms, mid in self.seen if -LOOK_BACK_MS <= at_ms - quote.received_ms <= 300
+            ]
+            mid = float(quote.mid)
+            errors.append(max(min(window) / mid - 1, mid / max(window) - 1, 0.0) * 10_000)
+        return errors
+
+
+class Feed:
+    """A running producer, and what it published about BTC."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.quotes: list[Quote] = []
+        self._settings = settings
+        self._stop: asyncio.Event | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._manager = ExchangeManager(settings, "0x" + "0" * 40, breaker=NoBreaker())
+
+    def publish(self, quotes: Sequence[Quote]) -> None:
+        self.quotes += [quote for quote in quotes if quote.symbol == "BTC"]
+
+    def latest(self, symbols: Iterable[str]) -> Mapping[str, Quote]:
+        return {}
+
+    def _run(self) -> None:
+        listed = self._manager.markets()
+        assets = {symbol: listed[symbol] for symbol in ("BTC", "ETH")}
+        intake = QuoteIntake(self, PriceGuard(0.5))
+        producer = StreamProducer(
+            self._settings,
+            assets,
+            self._manager,
+            intake,
+            SystemClock(),
+            jitter=lambda low, _: min(low, 0.5),
+        )
+
+        async def stream() -> None:
+            self._stop = asyncio.Event()
+            await producer.run(self._stop)
+
+        self._loop.run_until_complete(stream())
+
+    def __enter__(self) -> Feed:
+        self._thread.start()
+        wait_until(lambda: len(self.quotes) > 3, 10, "the first prices")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._stop is not None
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(15)
+        assert not self._thread.is_alive()
+        self._loop.close()
+        self._manager.close()
+
+    def age_ms(self) -> int:
+        return now_ms() - self.quotes[-1].received_ms
+
+    def recovered(self, since_ms: int, within_secs: float) -> int:
+        """Wait for a second of steady prices after ``since_ms``; returns the ms until the first."""
+
+        def steady() -> bool:
+            fresh = [q.received_ms for q in self.quotes if q.received_ms > since_ms]
+            return len(fresh) >= 5 and self.age_ms() < 500
+
+        wait_until(steady, within_secs, "prices after the fault")
+        return next(q.received_ms for q in self.quotes if q.received_ms > since_ms) - since_ms
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture(scope="module")
+def feed(venue: PaperVenue) -> Iterator[Feed]:
+    environ = {
+        "T3__paper_exchange__url": venue.url,
+        "T3__exchanges__hyperliquid__stream_watchdog_secs": "1.0",
+        "T3__exchanges__hyperliquid__stream_cross_check_secs": "0.5",
+    }
+    with Feed(load_settings(PROJECT_ROOT / "config.yml", environ)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def truth(venue: PaperVenue) -> Iterator[Truth]:
+    with Truth(venue.url) as watcher:
+        yield watcher
+
+
+@pytest.fixture(autouse=True)
+def _healthy(venue: PaperVenue, feed: Feed, truth: Truth) -> Iterator[None]:
+    """Every test begins with fresh prices, and its quotes are judged at its end."""
+    wait_until(lambda: feed.age_ms() < 400, 15, "fresh prices")
+    begin = len(feed.quotes)
+    yield
+    lift(venue)
+    time.sleep(0.1)
+    worst = max(truth.errors_bps(feed.quotes[begin:]), default=0.0)
+    assert worst < 1.0, f"a price was {worst:.1f} bps away from all that the venue had shown"
+
+
+def lift(venue: PaperVenue) -> None:
+    headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    requests.delete(f"{venue.url}/admin/faults", headers=headers, timeout=5).raise_for_status()
+
+
+def cut(venue: PaperVenue) -> None:
+    venue.admin("faults", {"kind": "ws_cut"})
+
+
+def report(name: str, recovery_ms: int, record: pytest.FixtureRequest) -> None:
+    record.node.user_properties.append((f"recovery_ms {name}", recovery_ms))
+
+
+def test_a_stream_cut_for_two_seconds(
+    venue: PaperVenue, feed: Feed, request: pytest.FixtureRequest
+) -> None:
+    venue.admin("faults", {"kind": "ws_cut", "match": {"path": "/ws"}})
+    cut(venue)
+    time.sleep(2.0)
+    lift(venue)
+    recovery_ms = feed.recovered(now_ms(), 10)
+    report("cut", recovery_ms, request)
+    assert recovery_ms < 6_000
+
+
+def test_a_silent_stream(venue: PaperVenue, feed: Feed, request: pytest.FixtureRequest) -> None:
+    venue.admin("faults", {"kind": "ws_silence"})
+    time.sleep(0.9)
+    assert feed.age_ms() > 500  # nothing is said, so the price grows old
+    lift(venue)
+    recovery_ms = feed.recovered(now_ms(), 8)
+    report("silence", recovery_ms, request)
+    assert recovery_ms < 3_000
+
+
+def test_duplicated_and_reordered_messages(venue: PaperVenue, feed: Feed) -> None:
+    before = len(feed.quotes)
+    venue.admin("faults", {"kind": "ws_duplicate", "probability": 0.5})
+    venue.admin("faults", {"kind": "ws_reorder", "probability": 0.5})
+    time.sleep(1.5)
+    assert len(feed.quotes) > before + 5
+    times = [quote.received_ms for quote in feed.quotes[before:]]
+    assert times == sorted(times)
+
+
+def test_a_stale_snapshot_is_not_published(
+    venue: PaperVenue, feed: Feed, request: pytest.FixtureRequest
+) -> None:
+    fault = {"kind": "stale", "match": INFO}
+    venue.admin("faults", fault)
+    body = {"type": "metaAndAssetCtxs", "dex": ""}
+    requests.post(f"{venue.url}/info", json=body, timeout=5)  # the reply that will be repeated
+    time.sleep(LOOK_BACK_MS / 1000 + 0.5)
+    cut(venue)
+    report("stale snapshot", feed.recovered(now_ms(), 8), request)
+
+
+def test_a_frozen_venue_and_one_frozen_symbol(venue: PaperVenue, feed: Feed) -> None:
+    for coins in (["BTC"], None):
+        venue.admin("faults", {"kind": "freeze", "params": {"coins": coins}})
+        time.sleep(0.8)
+        lift(venue)
+        feed.recovered(now_ms(), 8)
+
+
+def test_a_clock_five_seconds_off_makes_nothing_look_fresh_or_old(
+    venue: PaperVenue, feed: Feed
+) -> None:
+    venue.admin("faults", {"kind": "clock_skew", "params": {"ms": 5_000}})
+    cut(venue)
+    since_ms = now_ms()
+    feed.recovered(since_ms, 8)
+    newest = feed.quotes[-1]
+    assert abs(newest.venue_ms - newest.received_ms - 5_000) < 500
+    assert abs(now_ms() - newest.received_ms) < 1_000
+
+
+def test_three_seconds_of_server_errors(
+    venue: PaperVenue, feed: Feed, request: pytest.FixtureRequest
+) -> None:
+    for kind in ALL_READS:
+        match = {"path": "/info", "type": kind}
+        venue.admin("faults", {"kind": "http", "match": match, "params": {"status": 503}})
+    quotes = len(feed.quotes)
+    time.sleep(0.5)
+    assert len(feed.quotes) > quotes  # reads fail, the stream goes on
+    cut(venue)
+    time.sleep(2.5)
+    assert feed.age_ms() > 1_500  # no snapshot, so nothing is called fresh
+    lift(venue)
+    recovery_ms = feed.recovered(now_ms(), 10)
+    report("5xx", recovery_ms, request)
+    assert recovery_ms < 8_000
+
+
+def test_a_storm_of_429_does_not_reach_the_stream(venue: PaperVenue, feed: Feed) -> None:
+    for kind in ALL_READS:
+        match = {"path": "/info", "type": kind}
+        venue.admin("faults", {"kind": "http", "match": match, "params": {"status": 429}})
+    quotes = len(feed.quotes)
+    time.sleep(1.5)  # cross-checks meet it, and back off
+    assert len(feed.quotes) > quotes + 5
+    assert feed.age_ms() < 500
