@@ -5,6 +5,8 @@ Names carry their units. A service exposes its own registry at ``/metrics``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import Counter, Gauge, Histogram
 
 VENUE_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -54,6 +56,21 @@ _decisions = Counter(
     "t3_reconciliation_decisions_total", "Reconciliation decisions.", ["symbol", "decision"]
 )
 _sharpe = Gauge("t3_rolling_sharpe_ratio", "Annualised Sharpe ratio of the account.")
+
+_active_runs = Gauge(
+    "t3_active_runs",
+    "Active runs by interpretation of the signal and generation of clones.",
+    ["interpretation", "generations"],
+)
+_desired_runs = Gauge("t3_desired_runs", "Size the population is kept at.")
+_mean_growth = Gauge(
+    "t3_population_mean_growth_ratio",
+    "Mean live PnL / start balance of the active runs that have traded.",
+)
+_cross_run_entropy = Gauge(
+    "t3_cross_run_entropy_ratio",
+    "Permutation entropy of the epochs' mean log-growth, 0 to 1.",
+)
 
 
 def record_venue_call(call: str, outcome: str, seconds: float) -> None:
@@ -114,6 +131,23 @@ def record_skipped_iterations(shards: int) -> None:
 def record_fenced_iteration() -> None:
     """Count one iteration that another task had already committed."""
     _iterations_fenced.inc()
+
+
+def set_population(
+    active: Mapping[tuple[str, str], int],
+    desired: int,
+    mean_growth: float,
+    cross_run_entropy: float,
+) -> None:
+    """Publish the population: active runs by (interpretation, generations), growth and entropy.
+
+    NaN where there is too little to say.
+    """
+    for (interpretation, generations), count in active.items():
+        _active_runs.labels(interpretation, generations).set(count)
+    _desired_runs.set(desired)
+    _mean_growth.set(mean_growth)
+    _cross_run_entropy.set(cross_run_entropy)
 
 
 def record_order(symbol: str, state: str) -> None:

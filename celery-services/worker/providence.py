@@ -10,6 +10,7 @@ from shared.celery_app import app
 from shared.database import UnitOfWork
 from shared.market_data.tick_inputs import TickInputStore
 from shared.market_data.tick_markets import DatabaseTickRows
+from shared.storage import population
 from shared.storage.redis_keys import LOW_PRIORITY_QUEUE
 from worker import wiring
 from worker.services.iteration import Outcome
@@ -40,6 +41,14 @@ def providence_supervisor() -> None:
     )
     products = open_products(wired.engine, settings.reconciliation_engine.symbols)
     result = supervisor.supervise(tick_ms, products)
+    with UnitOfWork(wired.engine) as uow:
+        found = population.report(uow.conn)
+    instruments.set_population(
+        found.active,
+        settings.providence.desired_run_count,
+        found.mean_growth,
+        found.cross_run_entropy,
+    )
     log.info(
         "population_supervised",
         tick_ms=tick_ms,

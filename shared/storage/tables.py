@@ -206,6 +206,7 @@ runs = Table(
     Index("ix_runs_shard_status", "shard_id", "status"),
     Index("ix_runs_status_symbol", "status", "symbol"),
     Index("ix_runs_height", "height"),
+    Index("ix_runs_make_up", "status", "interpretation", "generation"),
     **INNODB,
 )
 

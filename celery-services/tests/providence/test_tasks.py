@@ -6,11 +6,17 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client import REGISTRY
+from redis import Redis
+from sqlalchemy import Engine
 
+from shared.config import Secrets, Settings
 from shared.ports import SentIteration
+from shared.providence.codes import Interpretation
 from shared.testing.memory_runs import MemorySentIterations
+from shared.testing.run_world import RunWorld
 from worker import wiring
-from worker.providence import providence_trading_iteration
+from worker.providence import providence_supervisor, providence_trading_iteration
 from worker.services.iteration import IterationResult, Outcome
 
 
@@ -47,3 +53,25 @@ def test_iteration_without_effect_may_be_sent_again(sent, wire, outcome, left) -
     wire(lambda shard_id, tick_ms: IterationResult(outcome))
     providence_trading_iteration.run(3, 1000)
     assert set(sent.read()) == left
+
+
+def test_supervisor_publishes_the_population(
+    engine: Engine, redis_client: Redis, settings: Settings, secrets: Secrets
+) -> None:
+    world = RunWorld(length=1, warm=260, interval_ms=settings.interval_ms, gaps=False)
+    with engine.begin() as conn:
+        world.store(conn)
+    wiring.use(wiring.build(settings, secrets))
+    for _ in range(2):
+        providence_supervisor.run()
+    wiring.use(None)
+    desired = settings.providence.desired_run_count
+    assert REGISTRY.get_sample_value("t3_desired_runs") == desired
+    drawn = [
+        REGISTRY.get_sample_value(
+            "t3_active_runs", {"interpretation": name.name.lower(), "generations": "0"}
+        )
+        for name in Interpretation
+    ]
+    assert all(drawn)
+    assert sum(drawn) == desired
