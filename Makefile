@@ -42,6 +42,14 @@ demo-clean: bootstrap ## Forget the demo's runs, positions, orders and secrets
 balance: bootstrap ## The account's balance and positions as MariaDB knows them, with their age
 	@exec $(PYTHON) -m balance_report
 
+# Options of `make chaos`.
+SEEDS ?= 5
+SEED ?= 1
+
+.PHONY: chaos
+chaos: bootstrap ## Seeded faults against the running platform, then a check of all it did [SEEDS=n] [SEED=first]
+	@exec $(PYTHON) -m chaos --seeds '$(SEEDS)' --first-seed '$(SEED)' --matrix docs/fault-matrix.md $(ARGS)
+
 .PHONY: alert-test
 alert-test: bootstrap ## Send one message to every channel of alerts.urls in secrets.yml
 	@exec $(PYTHON) -m shared.alerts.cli test
@@ -134,7 +142,7 @@ paper-exchange: bootstrap ## The local exchange alone; options after ARGS=
 
 .PHONY: test
 test: lint ## What CI runs: lint, types and all tests, on real Redis and MariaDB that the tests start themselves
-	@exec $(PYTHON) -m pytest $(ARGS)
+	@exec $(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: bootstrap ## ruff, format check and mypy
