@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +21,7 @@ from paper_exchange.store import Store
 from paper_exchange.universe import Universe, default_universe, load_universe
 
 BAD_INPUT = 2
+SWITCHES_VARIABLE = "PAPER_EXCHANGE_SWITCHES"
 MAX_SPEED = 100_000
 MAX_TIME_MS = 4_102_444_800_000
 
@@ -146,7 +148,7 @@ def _add_behaviour_options(p: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="undocumented venue behaviour, the default first: "
         + "; ".join(f"{name}={'|'.join(values)}" for name, values in SWITCH_CHOICES.items())
-        + "; schedule_cancel_volume=USD (1000000)",
+        + f"; schedule_cancel_volume=USD (1000000); also comma-separated in {SWITCHES_VARIABLE}",
     )
 
 
@@ -186,7 +188,7 @@ def build(arguments: argparse.Namespace) -> tuple[Exchange, Store]:
         InputError, AccountsFileError, DataFileError, UniverseError, StoreError: bad input.
     """
     check(arguments)
-    switches = _switches(arguments.switch)
+    switches = _switches([*_switches_of_environment(), *arguments.switch])
     accounts = load_accounts(Path(arguments.accounts)) if arguments.accounts else ()
     universe = load_universe(Path(arguments.universe)) if arguments.universe else default_universe()
     recordings = _recordings(arguments.data, universe)
@@ -233,6 +235,11 @@ def _switches(arguments: list[str]) -> Switches:
             allowed = ", ".join(SWITCH_CHOICES.get(name, known))
             raise InputError(f"--switch {argument}: allowed is {allowed}")
     return Switches(schedule_cancel_volume=volume, **chosen)
+
+
+def _switches_of_environment() -> list[str]:
+    """Switches for venues that somebody else starts, such as those of a whole test suite."""
+    return [entry for entry in os.environ.get(SWITCHES_VARIABLE, "").split(",") if entry]
 
 
 def _volume(text: str) -> Decimal:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import time
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from paper_exchange.__main__ import build, parser
 from paper_exchange.book import depth, mid_price, quote_around
 from paper_exchange.candles import Candle, CandleSeries, bar_start_ms, close_time_ms
+from paper_exchange.canonical import canonicalise
 from paper_exchange.decimals import price_problem
+from paper_exchange.engine import execute
 from paper_exchange.feed import Feed
 from paper_exchange.prices import GeneratedSource, PathParams, Regime, advance_block, start_state
 from paper_exchange.replay import DataFileError, ReplaySource, load_recording, split_argument
+from paper_exchange.settings import deposit
 from paper_exchange.universe import default_universe
 
 START = 1_800_000_000_000
@@ -220,6 +226,47 @@ def test_candles_have_no_holes_and_sum_up() -> None:
     assert (minutes[2].open, minutes[2].close) == (104.0, 104.0)
     (five,) = series.window("5m", START, START + 4 * MINUTE)
     assert (five.open, five.high, five.low, five.close) == (100.0, 105.0, 90.0, 90.0)
+
+
+def test_bars_do_not_know_daylight_saving(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = (1_710_054_000_000, 1_730_613_600_000)  # New York, March and November 2024
+    hours = [at + i * 3_600_000 for at in changes for i in range(-48, 48)]
+
+    def bars(zone: str) -> list[int]:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        return [bar_start_ms(at, interval) for at in hours for interval in ("4h", "1d", "1w", "1M")]
+
+    try:
+        assert bars("America/New_York") == bars("Europe/Berlin") == bars("UTC")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_fast_replay_passes_every_extreme_and_fills_orders_there(tmp_path: Path) -> None:
+    rows = [(START + i * MINUTE, 100, 100, 100, 100, 5) for i in range(30)]
+    rows[10] = (START + 10 * MINUTE, 100, 140, 60, 100, 5)
+    path = write_csv(tmp_path / "SOL_1m.csv", rows)
+    options = [f"--data={path}", "--speed=100000", f"--start-time={START}", "--admin-token=t"]
+    exchange, store = build(parser().parse_args(["--port=0", *options]))
+    owner = "0x" + "ab" * 20
+    deposit(exchange.venue, owner, Decimal(1_000), START)
+    wires = [
+        {"a": 2, "b": is_buy, "p": px, "s": "1", "r": False, "t": {"limit": {"tif": "Gtc"}}}
+        for is_buy, px in ((True, "61"), (False, "139"))
+    ]
+    action = canonicalise({"type": "order", "orders": wires, "grouping": "na"})
+    execute(exchange.venue, exchange.venue.accounts[owner], action, START)
+    assert len(exchange.venue.open_of(owner)) == 2
+    exchange.clock.driven_ms = START + 1_000
+    exchange.advance()
+    assert exchange.venue.open_of(owner) == []
+    assert [fill.px for fill in exchange.venue.fills[owner]] == [61, 139]
+    last = exchange.venue.markets["SOL"].candles.last
+    assert last is not None
+    assert (last.high, last.low) == (140, 60)
+    store.close()
 
 
 def test_bars_begin_where_the_venue_begins_them() -> None:

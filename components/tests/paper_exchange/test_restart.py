@@ -138,6 +138,14 @@ def test_port_in_use_is_one_clear_sentence() -> None:
         (["--universe", "/nowhere/u.json"], "/nowhere/u.json: cannot read the universe file"),
         (["--state", "/proc/nowhere/x.db"], "/proc/nowhere/x.db: cannot open the state file"),
         (["--switch", "duplicate_cloid=maybe"], "allowed is accept, reject"),
+        (["--switch", "warp=9"], "--switch warp=9: allowed is duplicate_cloid, partial_gtc"),
+        (["--switch", "schedule_cancel_volume=much"], "'much' is not an amount of USD"),
+        (["--speed", "100001"], "--speed must be above 0 and at most 100000"),
+        (["--book-interval", "50"], "--book-interval must be 100 to 60000, found 50"),
+        (["--ws-idle", "0"], "--ws-idle must be 0.1 to 86400, found 0"),
+        (["--start-time", "5"], "--start-time needs --admin-token"),
+        (["--start-time", "-5", "--admin-token", "t"], "--start-time must be Unix milliseconds"),
+        (["--host", "nowhere.invalid"], "cannot listen on nowhere.invalid:0"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(
@@ -148,6 +156,44 @@ def test_bad_input_is_one_clear_sentence(
     assert out == ""
     assert message in text
     assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: --port"),
+        (["--port", "high"], "argument --port: invalid int value: 'high'"),
+        (["--port", "0", "--warp"], "unrecognized arguments: --warp"),
+        (["--port", "0", "--network", "moon"], "argument --network: invalid choice: 'moon'"),
+    ],
+)
+def test_bad_usage_is_one_sentence_too(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(arguments)
+    text = capsys.readouterr().err
+    assert exit_code.value.code == 2
+    assert text.startswith(f"paper_exchange: {message}")
+    assert text.count("\n") == 1
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert exit_code.value.code == 0
+    for word in ("examples:", "accounts.json:", "ready http://127.0.0.1", "ccxt.hyperliquid(",
+                 "duplicate_cloid=accept|reject", "/admin/time", "exit 2"):  # fmt: skip
+        assert word in text
+
+
+def test_switches_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAPER_EXCHANGE_SWITCHES", "duplicate_cloid=reject,partial_gtc=filled")
+    exchange, store = build(parser().parse_args(["--port=0", "--switch=partial_gtc=resting"]))
+    store.close()
+    assert exchange.venue.switches.duplicate_cloid == "reject"
+    assert exchange.venue.switches.partial_gtc == "resting"
 
 
 def test_replayed_data_is_served_and_stays_after_its_end(
