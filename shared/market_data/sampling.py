@@ -35,17 +35,24 @@ def sample(
     that after it; otherwise the product is not ok and has no price.
     """
     samples = empty_samples(products.values())
-    rows = {int(product_id): row for row, product_id in enumerate(samples["product_id"])}
-    for symbol, product_id in products.items():
-        row = rows[product_id]
-        samples["funding_index"][row] = context.funding_index.get(symbol, 0.0)
-        samples["volatility"][row] = context.volatility.get(symbol, np.nan)
+    symbols = {product_id: symbol for symbol, product_id in products.items()}
+    known = []
+    for product_id in samples["product_id"].tolist():
+        symbol = symbols[product_id]
         quote = quotes.get(symbol)
-        if quote is None or abs(tick_ms - quote.received_ms) > max_age_ms:
-            continue
-        samples["ok"][row] = 1
-        samples["mid"][row] = float(quote.mid)
-        samples["mark"][row] = float(quote.mark)
+        fresh = quote is not None and abs(tick_ms - quote.received_ms) <= max_age_ms
+        known.append(
+            (
+                fresh,
+                float(quote.mid) if fresh and quote is not None else np.nan,
+                float(quote.mark) if fresh and quote is not None else np.nan,
+                context.funding_index.get(symbol, 0.0),
+                context.volatility.get(symbol, np.nan),
+            )
+        )
+    columns = ("ok", "mid", "mark", "funding_index", "volatility")
+    for name, values in zip(columns, zip(*known, strict=True), strict=False):
+        samples[name] = values
     return samples
 
 
