@@ -109,6 +109,8 @@ class DemoPlan:
     environ: Mapping[str, str]
     data: tuple[str, ...] = ()
     speed: float = 1.0
+    venue_options: tuple[str, ...] = ()
+    """More options of the paper exchange, such as the token of its admin routes."""
 
     @property
     def redis(self) -> RedisServerConfig:

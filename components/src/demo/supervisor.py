@@ -99,7 +99,8 @@ def _paper_exchange(plan: DemoPlan) -> Program:
         options += ["--data", argument]
     if plan.data:
         options.append(f"--speed={plan.speed:g}")
-    # No --admin-token: nobody can ask this venue for faults.
+    # No --admin-token unless asked for: nobody can ask this venue for faults.
+    options += plan.venue_options
     return _service("paper_exchange", "paper_exchange", *options)
 
 

@@ -1,0 +1,1 @@
+"""Seeded faults against the running platform, and a checker over what it did."""

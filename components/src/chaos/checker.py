@@ -1,0 +1,208 @@
+"""Did anything happen that must never happen? Pure, over our journal and the venue's ledger.
+
+The venue's ledger is the truth about effects, the journal about intentions, and the reasons that
+reconciliation wrote down about what was known. Each rule names its violation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+
+TERMINAL = frozenset({"FILLED", "PARTIAL", "CANCELLED", "REJECTED", "EXPIRED", "NOT_PLACED"})
+WITHOUT_EFFECT = frozenset({"NOT_PLACED", "REJECTED", "EXPIRED"})
+CLOCK_TOLERANCE_MS = 10_000
+"""Clocks of venue and platform may differ by this much while a fault skews them."""
+DUST = Decimal("1e-9")
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One row of the journal; sizes in coins, times UTC ms by our clock."""
+
+    intent_id: str
+    cloid: str
+    symbol: str
+    origin: str
+    size: Decimal
+    reduce_only: bool
+    state: str
+    filled_size: Decimal
+    sent_ms: int | None
+    resolved_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class VenueOrder:
+    """An order as the venue has it; time by the venue's clock."""
+
+    oid: int
+    cloid: str | None
+    symbol: str
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class VenueFill:
+    """An execution at the venue; ``size`` signed, ``start`` the position before it."""
+
+    tid: int
+    cloid: str | None
+    symbol: str
+    time_ms: int
+    size: Decimal
+    price: Decimal
+    start: Decimal
+
+    @property
+    def end(self) -> Decimal:
+        """The position after it."""
+        return self.start + self.size
+
+    @property
+    def increases(self) -> bool:
+        """Whether it added to the exposure."""
+        return abs(self.end) > abs(self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Largest notional in USD after a fill that adds: per symbol and over all symbols."""
+
+    symbol_usd: Decimal
+    total_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything that is checked. ``unknown_inputs``: per intent, what its plan did not know."""
+
+    intents: Sequence[Intent]
+    orders: Sequence[VenueOrder]
+    fills: Sequence[VenueFill]
+    unknown_inputs: Mapping[str, Sequence[str]]
+    planned: frozenset[str]
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that was broken, and by what."""
+
+    rule: str
+    detail: str
+
+
+def check(history: History) -> list[Violation]:
+    """Every violation in the history; none if all is well."""
+    return [
+        *_lost_intents(history),
+        *_double_effects(history),
+        *_wrong_verdicts(history),
+        *_above_the_cap(history),
+        *_increased_while_unknown(history),
+        *_overlapping(history),
+    ]
+
+
+def _lost_intents(history: History) -> Iterable[Violation]:
+    """Every order at the venue was journalled before it was sent, and no intent stays open."""
+    by_cloid = {intent.cloid: intent for intent in history.intents}
+    for order in history.orders:
+        intent = by_cloid.get(order.cloid or "")
+        if intent is None:
+            yield Violation("lost_intent", f"order {order.oid} of {order.symbol} has no intent")
+        elif intent.sent_ms is None:
+            yield Violation("sent_before_journal", f"{intent.intent_id} is at the venue, not SENT")
+        elif order.time_ms < intent.sent_ms - CLOCK_TOLERANCE_MS:
+            yield Violation("sent_before_journal", f"{intent.intent_id} was sent too early")
+    for intent in history.intents:
+        if intent.state not in TERMINAL:
+            yield Violation("open_intent", f"{intent.intent_id} is still {intent.state}")
+
+
+def _double_effects(history: History) -> Iterable[Violation]:
+    """An intent is one order at most, and never fills more than its size."""
+    placed = Counter(order.cloid for order in history.orders if order.cloid)
+    for cloid, count in placed.items():
+        if count > 1:
+            yield Violation("double_effect", f"{cloid} was placed {count} times")
+    filled = _filled(history)
+    for intent in history.intents:
+        if filled[intent.cloid] > intent.size + DUST:
+            yield Violation(
+                "double_effect",
+                f"{intent.intent_id} filled {filled[intent.cloid]} of {intent.size}",
+            )
+
+
+def _wrong_verdicts(history: History) -> Iterable[Violation]:
+    """What the journal says of an order is what the venue did with it."""
+    filled = _filled(history)
+    for intent in history.intents:
+        done = filled[intent.cloid]
+        if intent.state in WITHOUT_EFFECT and done > 0:
+            yield Violation("wrong_verdict", f"{intent.intent_id} is {intent.state}, filled {done}")
+        elif intent.state in TERMINAL and abs(intent.filled_size - done) > DUST:
+            yield Violation(
+                "wrong_verdict",
+                f"{intent.intent_id} says it filled {intent.filled_size}, the venue {done}",
+            )
+
+
+def _above_the_cap(history: History) -> Iterable[Violation]:
+    """No fill that adds to a position takes it, or all of them, above the cap."""
+    held: dict[str, Decimal] = {}
+    for fill in sorted(history.fills, key=lambda f: (f.time_ms, f.tid)):
+        held[fill.symbol] = abs(fill.end) * fill.price
+        if not fill.increases:
+            continue
+        if held[fill.symbol] > history.limits.symbol_usd:
+            yield Violation(
+                "above_cap", f"{fill.symbol} at {held[fill.symbol]:.2f} USD by fill {fill.tid}"
+            )
+        total = sum(held.values(), Decimal(0))
+        if total > history.limits.total_usd:
+            yield Violation("above_cap", f"all symbols at {total:.2f} USD by fill {fill.tid}")
+
+
+def _increased_while_unknown(history: History) -> Iterable[Violation]:
+    """Every plan that added knew all it needs; every reconciling intent has its reasons."""
+    added = {fill.cloid for fill in history.fills if fill.increases}
+    for intent in history.intents:
+        if intent.origin != "reconcile":
+            continue
+        if intent.intent_id not in history.planned:
+            yield Violation("without_reason", f"{intent.intent_id} has no decision")
+        missing = history.unknown_inputs.get(intent.intent_id, ())
+        if missing and (intent.cloid in added or not intent.reduce_only):
+            what = ", ".join(missing)
+            yield Violation("traded_on_unknown", f"{intent.intent_id} did not know {what}")
+
+
+def _overlapping(history: History) -> Iterable[Violation]:
+    """A symbol's next intent is sent only after its last one is resolved."""
+    by_symbol: defaultdict[str, list[Intent]] = defaultdict(list)
+    for intent in history.intents:
+        if intent.sent_ms is not None:
+            by_symbol[intent.symbol].append(intent)
+    for symbol, intents in by_symbol.items():
+        ordered = sorted(intents, key=lambda i: (i.sent_ms or 0, i.intent_id))
+        for before, after in pairwise(ordered):
+            ended = before.resolved_ms if before.state in TERMINAL else None
+            if ended is None or ended > (after.sent_ms or 0):
+                yield Violation(
+                    "overlap", f"{symbol}: {after.intent_id} was sent before the end of "
+                    f"{before.intent_id}"
+                )  # fmt: skip
+
+
+def _filled(history: History) -> defaultdict[str, Decimal]:
+    found: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for fill in history.fills:
+        if fill.cloid:
+            found[fill.cloid] += abs(fill.size)
+    return found

@@ -1,0 +1,154 @@
+"""The checker can fail: each safeguard taken away from a history is a violation it names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from chaos.checker import History, Intent, Limits, VenueFill, VenueOrder, check
+
+D = Decimal
+
+
+def intent(number: int, **changes: object) -> Intent:
+    own = Intent(
+        intent_id=f"BTC:{number}:open",
+        cloid=f"0x{number}",
+        symbol="BTC",
+        origin="reconcile",
+        size=D(1),
+        reduce_only=False,
+        state="FILLED",
+        filled_size=D(1),
+        sent_ms=number * 60_000,
+        resolved_ms=number * 60_000 + 500,
+    )
+    return replace(own, **changes)  # type: ignore[arg-type]
+
+
+def fill(number: int, size: int = 1, start: int = 0, symbol: str = "BTC") -> VenueFill:
+    return VenueFill(
+        number, f"0x{number}", symbol, number * 60_000 + 100, D(size), D(100), D(start)
+    )
+
+
+def order(number: int, cloid: str | None = None) -> VenueOrder:
+    return VenueOrder(number, cloid or f"0x{number}", "BTC", number * 60_000 + 100)
+
+
+SOUND = History(
+    intents=[intent(1), intent(2), intent(3, state="NOT_PLACED", filled_size=D(0))],
+    orders=[order(1), order(2)],
+    fills=[fill(1), fill(2, start=1)],
+    unknown_inputs={},
+    planned=frozenset({"BTC:1:open", "BTC:2:open", "BTC:3:open"}),
+    limits=Limits(D(1_000), D(1_500)),
+)
+
+
+def rules(history: History) -> set[str]:
+    return {violation.rule for violation in check(history)}
+
+
+def test_a_sound_history_has_no_violation() -> None:
+    assert check(SOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("safeguard", "history", "rule"),
+    [
+        (
+            "journal before send: the order is there, the intent is not",
+            replace(SOUND, intents=SOUND.intents[1:]),
+            "lost_intent",
+        ),
+        (
+            "journal before send: the intent was never marked SENT",
+            replace(SOUND, intents=[intent(1, sent_ms=None), *SOUND.intents[1:]]),
+            "sent_before_journal",
+        ),
+        (
+            "journal before send: it was marked long after the venue had it",
+            replace(SOUND, intents=[intent(1, sent_ms=80_000), *SOUND.intents[1:]]),
+            "sent_before_journal",
+        ),
+        (
+            "cloid check: the same intent is placed again",
+            replace(SOUND, orders=[*SOUND.orders, VenueOrder(9, "0x1", "BTC", 70_000)]),
+            "double_effect",
+        ),
+        (
+            "cloid check: it fills twice",
+            replace(SOUND, fills=[*SOUND.fills, replace(fill(1, start=2), tid=7)]),
+            "double_effect",
+        ),
+        (
+            "evidence: called NOT_PLACED although it filled",
+            replace(
+                SOUND,
+                intents=[*SOUND.intents[:2], intent(3, state="NOT_PLACED", filled_size=D(0))],
+                orders=[*SOUND.orders, order(3)],
+                fills=[*SOUND.fills, fill(3, start=2)],
+            ),
+            "wrong_verdict",
+        ),
+        (
+            "evidence: the filled size is not the sum of the fills",
+            replace(SOUND, intents=[intent(1, filled_size=D("0.5")), *SOUND.intents[1:]]),
+            "wrong_verdict",
+        ),
+        (
+            "resolver: an order in doubt for ever",
+            replace(SOUND, intents=[*SOUND.intents[:2], intent(3, state="UNKNOWN")]),
+            "open_intent",
+        ),
+        (
+            "quorum: planned without a known position",
+            replace(SOUND, unknown_inputs={"BTC:2:open": ["position"]}),
+            "traded_on_unknown",
+        ),
+        (
+            "fence: a second plan while the first order is under way",
+            replace(SOUND, intents=[intent(1, resolved_ms=130_000), *SOUND.intents[1:]]),
+            "overlap",
+        ),
+        (
+            "reasons: an order without a decision",
+            replace(SOUND, planned=frozenset({"BTC:1:open", "BTC:2:open"})),
+            "without_reason",
+        ),
+        (
+            "cap of a symbol",
+            replace(SOUND, limits=Limits(D(150), D(1_500))),
+            "above_cap",
+        ),
+        (
+            "cap of all symbols",
+            replace(
+                SOUND,
+                intents=[*SOUND.intents, intent(4, symbol="ETH", size=D(9), filled_size=D(9))],
+                orders=[*SOUND.orders, order(4)],
+                fills=[*SOUND.fills, fill(4, size=9, symbol="ETH")],
+                planned=SOUND.planned | {"BTC:4:open"},
+                limits=Limits(D(1_000), D(1_050)),
+            ),
+            "above_cap",
+        ),
+    ],
+)
+def test_a_history_without_the_safeguard_is_found_out(
+    safeguard: str, history: History, rule: str
+) -> None:
+    assert rule in rules(history), safeguard
+
+
+def test_a_reducing_fill_above_the_cap_is_no_violation() -> None:
+    shrinking = replace(
+        SOUND,
+        fills=[fill(1, size=-1, start=20), fill(2, size=-1, start=19)],
+        intents=[intent(1, reduce_only=True), intent(2, reduce_only=True), SOUND.intents[2]],
+        limits=Limits(D(100), D(100)),
+    )
+    assert check(shrinking) == []
