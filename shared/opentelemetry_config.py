@@ -31,7 +31,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
-from shared.config import ObservabilitySettings
+from shared.config_sections import ObservabilitySettings
 
 noisy_tasks = frozenset(
     {

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from shared.alerts.alert import Alert, AlertKind
 from shared.alerts.rules import Judgement
-from shared.config import AlertSettings
+from shared.config_sections import AlertSettings
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.storage.alert_outbox import AlertOutbox
 

@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential
 
-from shared.config import HyperliquidSettings
+from shared.config_sections import HyperliquidSettings
 from shared.exchange.breaker import Breaker
 from shared.exchange.errors import (
     BreakerOpen,

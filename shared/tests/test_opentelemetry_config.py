@@ -27,7 +27,7 @@ def test_log_lines_are_json_with_service_fields_and_trace_id() -> None:
         """
         import logging, structlog
         from opentelemetry import trace
-        from shared.config import ObservabilitySettings
+        from shared.config_sections import ObservabilitySettings
         from shared.opentelemetry_config import setup
         setup("probe", ObservabilitySettings())
         with trace.get_tracer("probe").start_as_current_span("reconcile_positions"):
@@ -49,7 +49,7 @@ def test_exceptions_are_one_line_with_their_traceback() -> None:
     done = _run(
         """
         import structlog
-        from shared.config import ObservabilitySettings
+        from shared.config_sections import ObservabilitySettings
         from shared.opentelemetry_config import setup
         setup("probe", ObservabilitySettings())
         try:

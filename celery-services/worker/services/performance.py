@@ -12,7 +12,7 @@ from shared.alerts import alert, performance
 from shared.alerts.alert import AlertKind
 from shared.alerts.performance import DAY_MS, Day, Point
 from shared.alerts.raising import Alerts
-from shared.config import PerformanceSettings
+from shared.config_sections import PerformanceSettings
 from shared.database import UnitOfWork
 from shared.ports import Clock
 from shared.storage.alert_outbox import AlertOutbox

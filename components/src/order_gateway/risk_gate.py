@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from order_gateway.account import AccountView
-from shared.config import RiskSettings
+from shared.config_sections import RiskSettings
 from shared.observation import Known, Observation, Unknown
 from shared.risk.checks import Allowed, Decision, validate
 from shared.risk.limits import DayBaseline, OrderFacts, RiskFacts, RiskLimits

@@ -24,7 +24,7 @@ from order_gateway.readiness import Readiness
 from order_gateway.risk_gate import RiskGate
 from order_gateway.sender import ActionSender
 from shared import instruments
-from shared.config import GatewaySettings
+from shared.config_sections import GatewaySettings
 from shared.exchange.precision import FilterViolation, plain
 from shared.exchange.signing import ActionSigner, SignedAction, order_action
 from shared.observation import Known, Observation, Stale
