@@ -251,15 +251,17 @@ with_volume() {
   docker run --rm --interactive --network none --volume "3t_$volume:/data" "$IMAGE" "$@"
 }
 
-# A consistent copy of a database in use, on stdout.
-COPY_SQLITE='
-import pathlib, shutil, sqlite3, sys
-with sqlite3.connect("/data/paper_exchange.sqlite") as source, sqlite3.connect("/tmp/copy.sqlite") as copy:
-    source.backup(copy)
-copy.close()
-with pathlib.Path("/tmp/copy.sqlite").open("rb") as stream:
-    shutil.copyfileobj(stream, sys.stdout.buffer)
-'
+# The venue keeps its database to itself; held still for a moment, file and write-ahead log belong together.
+copy_paper_state() {
+  local paused=no
+  if running paper-exchange; then
+    compose_all pause paper-exchange >/dev/null 2>&1 && paused=yes
+    trap 'compose_all unpause paper-exchange >/dev/null 2>&1' EXIT
+  fi
+  with_volume paper_data tar -C /data -cf - . >"$1"
+  if [ "$paused" = yes ]; then compose_all unpause paper-exchange >/dev/null 2>&1; fi
+  trap - EXIT
+}
 
 backup() {
   local folder
@@ -278,7 +280,7 @@ backup() {
   with_volume gateway_data tar -C /data -cf - . >"$folder/gateway.tar"
   if docker volume inspect 3t_paper_data >/dev/null 2>&1; then
     say "copying the paper exchange's state"
-    with_volume paper_data python -c "$COPY_SQLITE" >"$folder/paper_exchange.sqlite"
+    copy_paper_state "$folder/paper.tar"
   fi
   cp config.yml "$folder/config.yml"
   say "done: $folder (secrets.yml is not in it: keep that elsewhere)"
@@ -306,10 +308,9 @@ restore() {
   compose exec -T redis redis-cli FLUSHALL >/dev/null
   say "restoring the gateway's files"
   with_volume gateway_data sh -c 'find /data -mindepth 1 -delete && tar -C /data -xf -' <"$folder/gateway.tar"
-  if [ -r "$folder/paper_exchange.sqlite" ]; then
+  if [ -r "$folder/paper.tar" ]; then
     say "restoring the paper exchange's state"
-    with_volume paper_data sh -c 'rm -f /data/paper_exchange.sqlite* && cat >/data/paper_exchange.sqlite' \
-      <"$folder/paper_exchange.sqlite"
+    with_volume paper_data sh -c 'find /data -mindepth 1 -delete && tar -C /data -xf -' <"$folder/paper.tar"
   fi
   migrate
   compose up --detach --no-build
