@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 from hyperliquid.exchange import Exchange
+from websockets.sync.client import ClientConnection, connect
 
 # Keys that recordings of some accounts or times lack, or that only they have.
 OPTIONAL = {
@@ -106,6 +107,23 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("active_asset_data", {"type": "activeAssetData", "coin": "BTC"}),
     ("extra_agents", {"type": "extraAgents"}),
     ("order_status_unknown_oid", {"type": "orderStatus", "oid": 1}),
+    ("portfolio", {"type": "portfolio"}),
+    ("perp_dex_limits", {"type": "perpDexLimits", "dex": "xyz"}),
+    ("perp_dex_status", {"type": "perpDexStatus", "dex": "xyz"}),
+    ("user_twap_slice_fills_empty", {"type": "userTwapSliceFills"}),
+    ("candle_snapshot_1d_spot_trimmed",
+     {"type": "candleSnapshot", "req": {"coin": "PURR/USDC", "interval": "1d", "startTime": 0}}),
+]  # fmt: skip
+
+STREAMS: list[tuple[str, dict[str, Any]]] = [
+    ("all_mids_trimmed", {"type": "allMids"}),
+    ("bbo_hype", {"type": "bbo", "coin": "HYPE"}),
+    ("candle_hype_1d", {"type": "candle", "coin": "HYPE", "interval": "1d"}),
+    ("l2book_hype_trimmed", {"type": "l2Book", "coin": "HYPE"}),
+    ("trades_hype", {"type": "trades", "coin": "HYPE"}),
+    ("order_updates_open", {"type": "orderUpdates"}),
+    ("user_events_fill_spot", {"type": "userEvents"}),
+    ("all_dexs_asset_ctxs", {"type": "allDexsAssetCtxs"}),
 ]
 
 
@@ -131,6 +149,38 @@ def test_info_replies_look_like_recorded_ones(
         # Here the keys are coins, of which the recording has more.
         fixture = {coin: fixture[coin] for coin in reply}
     assert shape_problems(reply, fixture) == []
+
+
+def message_of(socket: ClientConnection, channel: str) -> Any:
+    while True:
+        text = socket.recv(timeout=15)
+        frame = json.loads(text) if text != "Websocket connection established." else {}
+        if frame.get("channel") == channel and frame["data"] != []:
+            return frame
+
+
+@pytest.mark.parametrize(("name", "subscription"), STREAMS, ids=[name for name, _ in STREAMS])
+def test_messages_look_like_recorded_ones(
+    paper: Any, busy: Any, data_dir: Path, name: str, subscription: dict[str, Any]
+) -> None:
+    fixture = recorded(data_dir, f"ws/{name}")
+    if subscription["type"] in ("orderUpdates", "userEvents"):
+        subscription = subscription | {"user": busy.address}
+    with connect(paper.ws_url, max_size=None) as socket:
+        socket.send(json.dumps({"method": "subscribe", "subscription": subscription}))
+        ack = message_of(socket, "subscriptionResponse")
+        client = Exchange(Account.from_key(busy.key), paper.url)
+        if "user" in subscription:
+            client.market_open("HYPE", True, 1.0)
+        message = message_of(socket, fixture["message"]["channel"])
+    if "subscription_response" in fixture:
+        expected = fixture["subscription_response"]
+        assert set(ack["data"]["subscription"]) == set(expected["data"]["subscription"])
+    kept = fixture["message"]
+    if name.startswith("all_mids"):
+        mids = kept["data"]["mids"]
+        kept["data"]["mids"] = dict.fromkeys(message["data"]["mids"], mids["BTC"])
+    assert shape_problems(message, kept) == []
 
 
 def test_filled_order_status_looks_like_a_recorded_one(
