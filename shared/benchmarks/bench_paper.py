@@ -299,9 +299,9 @@ def paper_replay_x() -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         data = _candle_file(folder)
         exchange = _driven_exchange(f"--data={data}", f"--speed={speed}", f"--state={folder}/p.db")
-        n_steps = REPLAY_MINUTES * POINTS_PER_CANDLE
+        n_steps = (REPLAY_MINUTES - 1) * POINTS_PER_CANDLE
         start = time.perf_counter()
         _walk(exchange, n_steps)
         secs = time.perf_counter() - start
         exchange.store.close()
-    return Figure("paper_replay_x", REPLAY_MINUTES * 60 / secs, "x real time", goal=5_000.0)
+    return Figure("paper_replay_x", (REPLAY_MINUTES - 1) * 60 / secs, "x real time", goal=5_000.0)
