@@ -127,6 +127,17 @@ scale: ## Containers: number of iteration workers, WORKERS=4
 add-symbol: ## Containers: trade one more coin, SYMBOL=AVAX
 	@exec $(COMPOSE) add-symbol '$(SYMBOL)'
 
+# Options of `make backtest`; empty ones are not passed.
+BACKTEST_OPTIONS = --data $(foreach file,$(DATA),'$(file)') \
+	$(foreach pair,SYMBOL:symbol FROM:from TO:to RUNS:runs SEED:seed STRATEGY:strategy INTERVAL:interval,\
+	$(if $($(firstword $(subst :, ,$(pair)))),--$(lastword $(subst :, ,$(pair))) $($(firstword $(subst :, ,$(pair)))))) \
+	$(if $(REPAIR),--repair) $(ARGS)
+
+.PHONY: backtest
+backtest: bootstrap ## Backtest on recorded prices: DATA=files [SYMBOL= FROM= TO= RUNS= SEED= STRATEGY=providence|sma|rsi]
+	@[ -n "$(DATA)" ] || { echo "backtest: name the price files: make backtest DATA='BTC_1m.csv.gz ETH_1m.csv.gz'" >&2; exit 2; }
+	@exec $(PYTHON) -m shared.research.backtest $(BACKTEST_OPTIONS)
+
 .PHONY: migrate
 ifdef T3_CONFIG
 migrate: bootstrap
