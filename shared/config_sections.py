@@ -36,7 +36,6 @@ class HyperliquidSettings(Section):
     dexes: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")], ...] = ()
     stream_watchdog_secs: Annotated[float, between(1, 300)] = 15.0
     stream_cross_check_secs: Annotated[float, between(0.2, 60)] = 5.0
-    boot_stagger_secs: Annotated[float, between(0, 60)] = 1.0
     max_price_jump: Annotated[float, between(0.01, 1)] = 0.5
     rate_budget_per_minute: Annotated[int, between(1, 1_200)] = 1_100
     breaker_failures: Annotated[int, between(1, 1_000)] = 5
