@@ -98,14 +98,15 @@ class RunningPlatform:
         """Whether any order was filled yet."""
         return self.state is not None and self.state.snapshot.counts.filled > 0
 
-    def is_at_target(self) -> bool:
-        """At target, with nothing in doubt and everything readable."""
+    def is_at_target(self, since_ms: int = 0) -> bool:
+        """At target by looks after ``since_ms``, nothing in doubt, every position known."""
         if self.state is None:
             return False
         engine = self.plan.settings.reconciliation_engine
         snapshot = self.state.snapshot
         return (
             not snapshot.faults
+            and all(p.quorum_known and p.at_ms > since_ms for p in snapshot.positions)
             and snapshot.counts.unknown == 0
             and is_reconciled(snapshot.positions, engine.symbols, engine.minimum_trade_threshold)
         )

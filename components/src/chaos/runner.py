@@ -103,10 +103,11 @@ def _strike(platform: RunningPlatform, strike: Strike, now: float) -> list[tuple
 def _recovered(platform: RunningPlatform, records: Records, halts: list[str]) -> bool:
     """Wait until the account stays at its target, or until it is halted and nothing is open."""
     deadline = time.monotonic() + RECOVERY_SECS
+    lifted_ms = time.time_ns() // 1_000_000
     since: float | None = None
     while time.monotonic() < deadline:
         platform.require_alive()
-        found, reached = _halts(records), platform.is_at_target()
+        found, reached = _halts(records), platform.is_at_target(lifted_ms)
         if found:
             halts[:] = found
         if reached or (found and not _open_states(records)):
