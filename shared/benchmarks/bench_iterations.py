@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -34,6 +34,8 @@ CHECKED_SHARDS: Final = 4
 SYMBOLS: Final = tuple(f"SYM{number:02d}" for number in range(20))
 REBUILT_RUNS: Final = min(100_000, RUNS)
 ENDLESS: Final = replace(RULES, judge_after_trades=1_000_000)
+Span: TypeAlias = tuple[float, float]
+"""Seconds at which a tick's sample was committed, and its last shard."""
 FILLS_PER_RUN: Final = 20
 """Fills each run has on average before Redis is emptied."""
 
@@ -62,9 +64,10 @@ def iterations_per_s() -> list[Figure]:
         born = settle(platform, world, RUNS, SHARD_SIZE)
         bytes_per_run = (_used_memory(platform) - before) / RUNS
         with platform.workers():
-            lags = _play(platform, world)
+            spans = _play(platform, world)
         _check_journal(platform, world, born)
-    rate = RUNS * len(lags) / sum(lags)
+    rate = RUNS * len(spans) / _busy_secs(spans)
+    lags = [end - start for start, end in spans]
     skipped = sum(lag > INTERVAL_MS / 1000 for lag in lags)
     return [
         Figure(
@@ -88,9 +91,9 @@ def _single_runs_per_s() -> float:
     with live_platform(**_overrides(world, SINGLE_RUNS, 1)) as platform:
         born = settle(platform, world, SINGLE_RUNS, 1)
         with platform.workers():
-            lags = _play(platform, world, pace_secs=0.0)
+            spans = _play(platform, world, pace_secs=0.0)
         _check_journal(platform, world, born)
-    return SINGLE_RUNS * len(lags) / sum(lags)
+    return SINGLE_RUNS * len(spans) / _busy_secs(spans)
 
 
 def _overrides(world: RunWorld, runs: int, shard_size: int) -> dict[str, object]:
@@ -142,37 +145,50 @@ def rebuild_100k_s() -> Figure:
 
 def _play(
     platform: LivePlatform, world: RunWorld, pace_secs: float = INTERVAL_MS / 1000
-) -> list[float]:
-    """Commit the samples one by one and have each iterated; seconds that each tick took.
+) -> list[Span]:
+    """Commit the samples one by one and have each iterated; when each tick came and was done.
 
     The next sample comes ``pace_secs`` after the last, done or not, as a market would send it; with
     0 it comes when the last is done. The first ticks, in which workers warm up, do not count.
     """
-    lags = []
+    spans: list[Span] = []
     due: dict[int, float] = {}
     start = time.perf_counter()
     for place, tick_ms in enumerate(world.ticks):
-        while place and (
-            time.perf_counter() < start + place * pace_secs or (not pace_secs and due)
-        ):
-            lags += _done(platform, due)
+        next_secs = start + place * pace_secs
+        while place and (time.perf_counter() < next_secs or (due and not pace_secs)):
+            spans += _done(platform, due)
             time.sleep(0.02)
         with platform.engine.begin() as conn:
             world.store_rows(conn, world.rows(world.interval_ms, tick_ms, tick_ms))
         due[tick_ms] = time.perf_counter()
         platform.send("providence_iteration_scheduler")
+    called = time.perf_counter()
     while due:
-        lags += _done(platform, due)
+        # Shards that were held back wait for the next call of the scheduler.
+        if time.perf_counter() > called + INTERVAL_MS / 1000:
+            platform.send("providence_iteration_scheduler")
+            called = time.perf_counter()
+        spans += _done(platform, due)
         time.sleep(0.02)
-    return lags[WARM_TICKS:]
+    return spans[WARM_TICKS:]
 
 
-def _done(platform: LivePlatform, due: dict[int, float]) -> list[float]:
-    """Seconds since their start of those ticks that every shard has just committed."""
+def _done(platform: LivePlatform, due: dict[int, float]) -> list[Span]:
+    """The ticks among ``due`` that every shard has just committed."""
     if not due:
         return []
     oldest, now = platform.oldest_tick(), time.perf_counter()
-    return [now - due.pop(tick) for tick in sorted(due) if tick <= oldest]
+    return [(due.pop(tick), now) for tick in sorted(due) if tick <= oldest]
+
+
+def _busy_secs(spans: list[Span]) -> float:
+    """Time in which at least one tick was under way."""
+    busy, until = 0.0, 0.0
+    for start, end in spans:
+        busy += max(end - max(start, until), 0.0)
+        until = max(until, end)
+    return busy
 
 
 def _check_journal(platform: LivePlatform, world: RunWorld, born: Records) -> None:
