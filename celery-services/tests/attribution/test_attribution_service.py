@@ -75,10 +75,14 @@ class Desk:
             self._journal(symbol, size, mid, cloid.to_raw(), weights)
         reply = self.exchange.market_open(symbol, size > 0, abs(size), cloid=cloid)
         assert reply["status"] == "ok", reply
+
+    def attribute(self) -> int:
+        """Store what the venue has filled, as the gateway does, and attribute it."""
         fills = parse_fills(self.manager.info("userFillsByTime", user=WALLET, startTime=0))
         with UnitOfWork(self.engine) as uow:
             FillStore(uow.conn).add(fills)
             uow.commit()
+        return self.use_case.attribute_fills()
 
     def _journal(
         self, symbol: str, size: float, mid: float, cloid: str, weights: Mapping[int, float]
@@ -148,9 +152,9 @@ def test_a_random_sequence_is_the_accounts_change_to_the_last_digit(desk: Desk) 
         size = round(rng.choice([-3, -2, -1, 1, 2, 3]) * lots[symbol], 5)
         runs = {rng.randrange(1, 40): rng.uniform(-2, 2) for _ in range(rng.randrange(0, 15))}
         desk.trade(symbol, size, None if step % 5 == 4 else runs)
-        if step % 3 == 0:
-            desk.use_case.attribute_fills()
-    desk.use_case.attribute_fills()
+        if step % 6 == 0:
+            desk.attribute()
+    desk.attribute()
     change = float(desk.manager.account().account_value - DEPOSIT)
     assert change != 0
     assert desk.shares_usd() == pytest.approx(change, abs=1e-8, rel=0)
@@ -167,9 +171,9 @@ def test_a_random_sequence_is_the_accounts_change_to_the_last_digit(desk: Desk) 
 
 def test_attributing_again_changes_nothing(desk: Desk) -> None:
     desk.trade("BTC", 0.01, {1: 1.0, 2: 0.5})
-    assert desk.use_case.attribute_fills() > 0
+    assert desk.attribute() > 0
     before = desk.shares_usd()
-    assert desk.use_case.attribute_fills() == 0
+    assert desk.attribute() == 0
     assert desk.shares_usd() == before
 
 
@@ -188,9 +192,9 @@ def test_a_crash_between_fills_loses_and_doubles_nothing(
 
     monkeypatch.setattr(AttributionStore, "save_book", dies)
     with pytest.raises(KeyboardInterrupt):
-        desk.use_case.attribute_fills()
+        desk.attribute()
     monkeypatch.undo()
-    desk.use_case.attribute_fills()
+    desk.attribute()
     with UnitOfWork(desk.engine) as uow:
         book = AttributionStore(uow.conn).book("BTC")
         count = uow.conn.execute(select(func.count()).select_from(attribution)).scalar_one()
@@ -202,7 +206,7 @@ def test_a_crash_between_fills_loses_and_doubles_nothing(
 
 def test_funding_and_transfers_are_noted_once(desk: Desk) -> None:
     desk.trade("ETH", 0.2, {1: 1.0, 2: -0.5})
-    desk.use_case.attribute_fills()
+    desk.attribute()
     now_ms = desk.clock.now_ms()
 
     def info(kind: str, **_: object) -> object:
@@ -224,6 +228,6 @@ def test_funding_and_transfers_are_noted_once(desk: Desk) -> None:
 
 def test_without_a_decision_a_fill_is_the_houses(desk: Desk) -> None:
     desk.trade("SOL", 3.0, None)
-    desk.use_case.attribute_fills()
+    desk.attribute()
     with UnitOfWork(desk.engine) as uow:
         assert AttributionStore(uow.conn).book("SOL").shares["run_id"].tolist() == [HOUSE]
