@@ -6,6 +6,7 @@ Run by `make install` inside the image it has built, so that the host needs Dock
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
         settings = load_settings(folder / "config.yml", environ)
         content, drawn = complete(folder / "secrets.yml", settings.mode)
         cut(folder / SECRETS_FOLDER, content)
-        write_env(folder / ".env", settings.mode)
+        write_env(folder / ".env", settings.mode, digest(folder))
     except (ConfigError, SecretsProblemError) as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT
@@ -45,10 +46,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def write_env(file: Path, mode: str) -> None:
+def digest(folder: Path) -> str:
+    """Names what the containers read, so that compose makes them anew when it has changed."""
+    files = [folder / "config.yml", *sorted((folder / SECRETS_FOLDER).iterdir())]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def write_env(file: Path, mode: str, inputs: str) -> None:
     """Compose's own variables: the venue's profile, and what only paper mode may do."""
     values = {"WORKERS": "1", **read_env(file)}
-    values["T3_MODE"] = mode
+    values["T3_INPUTS"] = inputs
     values["COMPOSE_PROFILES"] = "paper" if mode == "paper" else ""
     values["T3_WARM_HISTORY"] = "true" if mode == "paper" else "false"
     lines = [f"{name}={value}" for name, value in values.items()]

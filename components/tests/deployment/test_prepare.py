@@ -105,6 +105,22 @@ def test_paper_mode_chooses_the_venue_of_this_host(folder: Path) -> None:
     assert values["WORKERS"] == "1"
 
 
+def test_change_of_configuration_or_secrets_makes_containers_anew(folder: Path) -> None:
+    def inputs() -> str:
+        assert prepare.main([str(folder)]) == 0
+        return prepare.read_env(folder / ".env")["T3_INPUTS"]
+
+    first = inputs()
+    assert inputs() == first
+    assert symbols.add("AVAX", folder / "config.yml") == 0
+    second = inputs()
+    assert second != first
+    content = yaml.safe_load((folder / "secrets.yml").read_text(encoding="utf-8"))
+    content["redis"]["password"] = "another"
+    (folder / "secrets.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert inputs() != second
+
+
 def test_number_of_workers_survives(folder: Path) -> None:
     (folder / ".env").write_text("WORKERS=4\n", encoding="utf-8")
     prepare.main([str(folder)])
