@@ -127,17 +127,17 @@ def _probe(platform: LivePlatform) -> list[float]:
 
     with platform.sender.connection() as connection:
         receiver = platform.sender.events.Receiver(connection, handlers={"task-started": note})
-        with receiver.consumer_context():
+        with receiver.consumer_context() as (events, _, _):
             for _ in range(PROBES):
                 before = time.time()
                 task = platform.sender.send_task(PROBE, queue=HIGH_PRIORITY_QUEUE)
                 sent[task.id] = before
-                _listen(connection, PROBE_SECS)
+                _listen(events, PROBE_SECS)
             deadline = time.monotonic() + GIVE_UP_SECS
             while not sent.keys() <= started.keys():
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"not every task started within {GIVE_UP_SECS:g} s")
-                _listen(connection, PROBE_SECS)
+                _listen(events, PROBE_SECS)
     return [started[task_id] - at for task_id, at in sent.items()]
 
 
