@@ -77,7 +77,9 @@ class Paper:
         if self.process.poll() is None:
             self.process.send_signal(number)
         code = self.process.wait(10)
-        self.expect_clean_log()
+        if self.log.exists():
+            self.expect_clean_log()
+            self.log.unlink()
         return code
 
     def expect_clean_log(self) -> None:

@@ -6,6 +6,7 @@ import json
 import socket as sockets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -173,13 +174,13 @@ def test_any_bytes_are_unprocessable(session: Any, paper: Any, raw: bytes) -> No
 
 
 @given(body=INFO_BODY)
-@settings(FUZZ, max_examples=600)
+@settings(FUZZ, max_examples=300)
 def test_any_info_request_is_answered(session: Any, paper: Any, body: Any) -> None:
     check_reply(send(session, f"{paper.url}/info", json.dumps(body).encode()))
 
 
 @given(body=EXCHANGE_BODY)
-@settings(FUZZ, max_examples=300)
+@settings(FUZZ, max_examples=200)
 def test_any_exchange_body_is_answered(session: Any, paper: Any, body: Any) -> None:
     check_reply(send(session, f"{paper.url}/exchange", json.dumps(body).encode()))
 
@@ -224,7 +225,7 @@ FRAME = st.one_of(
 
 
 @given(frame=FRAME)
-@settings(FUZZ, max_examples=400)
+@settings(FUZZ, max_examples=250)
 def test_any_frame_leaves_the_connection_alive(paper: Any, wire: Any, frame: Any) -> None:
     wire.send(json.dumps(frame))
     expect_json_frames(wire)
@@ -295,8 +296,10 @@ def test_a_huge_body_is_refused_and_others_are_served(paper: Any) -> None:
 
 def test_a_huge_frame_closes_its_own_connection_only(paper: Any) -> None:
     with connect(paper.ws_url) as one, connect(paper.ws_url) as two:
-        one.send("x" * (MAX_BODY_BYTES + 10))
         assert one.recv(timeout=10) == "Websocket connection established."
+        # The venue may close while the frame is still on its way.
+        with suppress(ConnectionClosed):
+            one.send("x" * (MAX_BODY_BYTES + 10))
         with pytest.raises(ConnectionClosed):
             one.recv(timeout=10)
         expect_json_frames(two)
