@@ -1,7 +1,7 @@
 """Many ticks of many shards in one call: the same step, without a call per shard and tick.
 
-A shard of 500 records fits into a core's cache, so it is taken through all ticks of a block before
-the next shard is touched. Records, fills and sums have the bits of one ``step`` per shard and tick.
+A run is taken through all ticks of a block before the next one is touched. Records, fills and sums
+have the bits of one ``step`` per shard and tick.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def step_block(
 
     Returns
     -------
-    Fills by shard, then tick, then run (a view into ``fills`` if given), and sums [D, S] at the D
+    Fills by shard, then run, then tick (a view into ``fills`` if given), and sums [D, S] at the D
     ticks that were due, added up within each shard and then over the shards.
 
     Raises
@@ -95,7 +95,7 @@ def step_block(
         fills,
         rows,
         np.zeros(symbols, dtype=SUMS_DTYPE),
-        np.zeros(symbols, dtype=SUMS_DTYPE),
+        np.zeros_like(sums),
         sums,
     )
     return fills[:count], sums

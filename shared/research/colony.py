@@ -79,6 +79,7 @@ class Colony:
         self._counts = dict.fromkeys(plan.product_ids, 0)
         self._fills = np.empty(max(FILL_ROWS, plan.desired), dtype=FILL_DTYPE)
         self._ordered = np.empty_like(self._fills)
+        self._gone = np.empty_like(self._records)
         self._ended: Sums = np.zeros(len(plan.max_leverage), dtype=aggregate.SUMS_DTYPE)
         self._last_tick = -1
         self.born = 0
@@ -184,14 +185,13 @@ class Colony:
         return len(born)
 
     def _remove_ended(self) -> Records:
-        ended = new_records(self._bounds.runs)
         count = _compact(
             self._records.view(KERNEL_DTYPE),
             *self._bounds,
             *self._binding,
-            ended.view(KERNEL_DTYPE),
+            self._gone.view(KERNEL_DTYPE),
         )
-        ended = ended[:count].copy()
+        ended = self._gone[:count].copy()
         for product_id, left in count_symbols(ended).items():
             self._counts[product_id] -= left
         columns = ended["product_id"].astype(np.int32) - 1
@@ -205,7 +205,7 @@ class Colony:
 
 @jit
 def _by_tick(fills: Any, first_tick: int, interval_ms: int, ticks: int, ordered: Any) -> None:
-    """Copy ``fills`` (by shard, tick, run) to ``ordered`` (by tick, run).
+    """Copy ``fills`` (in any order) to ``ordered`` (by tick, run).
 
     A radix sort of row numbers: run ids by 11 bits at a time, the tick last.
     """

@@ -193,7 +193,8 @@ def _surface(
     image = ax.imshow(values, cmap="RdYlGn", vmin=-limit, vmax=limit, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if math.isfinite(value):
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9)
+            ink = "white" if abs(value) > 0.6 * limit else INK
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=ink)
     ax.set_xticks(range(len(xs)), [str(x) for x in xs])
     ax.set_yticks(range(len(ys)), [str(y) for y in ys])
     ax.set_xlabel(x_name)
