@@ -59,9 +59,7 @@ def int_field(raw: Mapping[str, object], key: str, path: str) -> int:
     """An integer of zero or more: times, identifiers, counts."""
     value = require(raw, key, path)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise DecodeError(
-            f"{path}.{key}", f"expected an integer of 0 or more, got {value!r}"
-        )
+        raise DecodeError(f"{path}.{key}", f"expected an integer of 0 or more, got {value!r}")
     return value
 
 
