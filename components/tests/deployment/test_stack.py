@@ -105,9 +105,13 @@ KILLED = ("redis", "mariadb", "order-gateway", "celery_worker_high", "celery_bea
 
 @pytest.mark.parametrize("name", [f"3t_{service}" for service in KILLED])
 def test_killed_container_heals(checkout: Path, name: str) -> None:
-    pid = _run("docker", "inspect", "--format", "{{.State.Pid}}", name).stdout.strip()
-    if _run("kill", "-9", pid).returncode != 0:
+    def process() -> str:
+        return _run("docker", "inspect", "--format", "{{.State.Pid}}", name).stdout.strip()
+
+    killed = process()
+    if _run("kill", "-9", killed).returncode != 0:
         pytest.skip("the processes of containers belong to another user here")
+    _eventually(lambda: process() not in {killed, "0"}, f"{name} was not restarted")
     _eventually(lambda: _run("make", "status", folder=checkout).returncode == 0, name)
 
 
