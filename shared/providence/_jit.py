@@ -20,3 +20,11 @@ def jit(function: F) -> F:
     """Compile ``function`` on first call; divisions follow IEEE (no ZeroDivisionError)."""
     compiled = njit(cache=True, fastmath=False, error_model="numpy", nogil=True)(function)
     return cast(F, compiled)
+
+
+def inlined(function: F) -> F:
+    """As :func:`jit`, copied into every compiled caller: a call costs as much as a small kernel."""
+    compiled = njit(cache=True, fastmath=False, error_model="numpy", nogil=True, inline="always")(
+        function
+    )
+    return cast(F, compiled)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.providence._jit import jit
+from shared.providence._jit import inlined, jit
 from shared.providence.codes import Interpretation, Reason, Status
 
 FloatArray = NDArray[np.float64]
@@ -59,7 +59,7 @@ def swap_bytes(value: int) -> int:
     return int(swapped)
 
 
-@jit
+@inlined
 def direction_of(
     interpretation: int,
     entropy: float,
@@ -133,7 +133,7 @@ def kelly_fraction(
     return kelly, fraction
 
 
-@jit
+@inlined
 def mark(rec: Any, price: float, index: float) -> None:
     """Equity identity at ``price``: start + realised - fees + funding + unrealised."""
     rec.funding = rec.funding_settled + rec.position * (index - rec.funding_index)
@@ -207,7 +207,7 @@ def apply_fill(rec: Any, size: float, price: float, fee: float, index: float) ->
         open_trade(rec, rest, price, fee - fee_closed)
 
 
-@jit
+@inlined
 def exit_reason(rec: Any, tick: int, volatility: float, rules: RuleNumbers) -> int:
     """Why the marked run must end now, or ``NO_EXIT``; a NaN volatility ends no run."""
     if rec.exit_at_tick != 0 and rec.exit_at_tick <= tick:
@@ -284,7 +284,7 @@ def closing_order(rec: Any, reason: int, rules: RuleNumbers) -> tuple[float, flo
     return size, rec.last_price * (1.0 + edge), reason
 
 
-@jit
+@inlined
 def order_of(
     rec: Any,
     tick: int,
@@ -355,7 +355,7 @@ def refused(
     return -1
 
 
-@jit
+@inlined
 def step_run(
     rec: Any,
     tick: int,
@@ -447,7 +447,7 @@ def step_runs(
     return count
 
 
-@jit
+@inlined
 def add_run(rec: Any, tick: int, rules: RuleNumbers, row: Any) -> None:
     """Add one record to its symbol's row of sums."""
     growth = rec.live_pnl / rec.start_balance
