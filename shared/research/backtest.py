@@ -172,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--runs", type=int, help="size of the population (default: config.yml)")
     add("--seed", type=int, default=0)
     add("--balance", type=float, default=10_000.0, help="start balance, USD")
-    add("--supervise-secs", type=float, help="period of births (default: config.yml)")
+    add("--supervise-secs", type=float, help="period of births (default: 15 ticks)")
     add("--rebalance-secs", type=float, help="period of reconciliation (default: config.yml)")
     add("--fee-bps", type=float, help="fee per side (default: config.yml)")
     add("--slippage-bps", type=float, help="slippage per side (default: config.yml)")

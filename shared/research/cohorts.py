@@ -17,11 +17,12 @@ from shared.providence.codes import Interpretation, Reason, Status
 from shared.providence.market import TickBlock
 from shared.providence.population import log_growth
 from shared.providence.rules import Cell
-from shared.providence.run_state import Records
+from shared.providence.run_state import Records, join
 from shared.research.observers import Observer
 from shared.research.tables import FloatArray
 
 ENTROPY_BINS = 25
+RUNS_AT_A_TIME = 10_000
 
 
 @dataclass(slots=True)
@@ -53,6 +54,8 @@ class Cohorts(Observer):
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         self._symbols = symbols
+        self._waiting: list[Records] = []
+        self._count = 0
         self.total = Cohort()
         self.untraded = 0
         self.by_interpretation: dict[Hashable, Cohort] = {}
@@ -62,6 +65,15 @@ class Cohorts(Observer):
         self.by_window_and_lookback: dict[Hashable, Cohort] = {}
 
     def ended(self, runs: Records) -> None:
+        self._waiting.append(runs)
+        self._count += len(runs)
+        if self._count >= RUNS_AT_A_TIME:
+            self.close()
+
+    def close(self) -> None:
+        runs = join(self._waiting)
+        self._waiting.clear()
+        self._count = 0
         traded = runs[runs["fill_seq"] > 0]
         self.untraded += len(runs) - len(traded)
         if not len(traded):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from shared.research.tick_series import TickSeries
 
 Progress = Callable[[int, int], None]
 """Told ticks done since the last call, and run-bars done since the last call."""
+
+
+SUPERVISE_TICKS: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,9 @@ def plan_of(
 ) -> BacktestPlan:
     """The plan that ``config.yml`` describes, at ticks of ``interval_ms``.
 
-    Periods of supervisor and reconciliation are those of the configuration, at least one tick.
+    The account is reconciled in the period of the configuration, vacancies are filled every
+    ``SUPERVISE_TICKS`` ticks or in the period of the configuration if that is longer: a life takes
+    hours, and births cost more than steps. ``supervise_secs`` gives any other period.
     Costs are those of the configuration and never 0, unless ``free_of_costs`` says so.
 
     Raises
@@ -111,7 +117,9 @@ def plan_of(
         rules=replace(rules, taker_fee_rate=fee, slippage_rate=slippage),
         max_leverage={c + 1: market.max_leverage for c, market in enumerate(markets)},
     )
-    supervise = schedules.providence_supervisor if supervise_secs is None else supervise_secs
+    supervise = supervise_secs
+    if supervise is None:
+        supervise = max(schedules.providence_supervisor, SUPERVISE_TICKS * interval_ms / 1000)
     rebalance = engine.rebalance_frequency if rebalance_secs is None else rebalance_secs
     return BacktestPlan(
         colony,

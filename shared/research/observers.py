@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from shared.providence.codes import Reason
 from shared.providence.market import TickBlock
-from shared.providence.run_state import Records
+from shared.providence.run_state import Records, join
 from shared.providence.step import Fills
 from shared.research.account import AccountBlock
 
 DAY_MS: Final = 86_400_000
+ROWS_PER_GROUP: Final = 100_000
+_REASONS: Final = np.array([reason.name.lower() for reason in Reason], dtype=object)
 
 
 class Observer:
@@ -106,38 +108,38 @@ class ParquetFiles(Observer):
     ) -> None:
         self._folder = folder
         self._symbols = symbols
-        self._product_symbol = dict(zip(product_ids, symbols, strict=True))
+        self._names = np.full(max(product_ids) + 1, "", dtype=object)
+        self._names[list(product_ids)] = symbols
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._waiting: dict[str, list[pa.RecordBatch]] = {}
+        self._waiting: dict[str, list[NDArray[np.void]]] = {}
         self._rows: dict[str, int] = {}
+        self._equity = np.dtype(
+            [
+                ("tick", "<i8"),
+                ("equity", "<f8"),
+                ("gross_usd", "<f8"),
+                ("net_usd", "<f8"),
+                *((f"position_{symbol}", "<f8") for symbol in symbols),
+            ]
+        )
 
     def fills(self, fills: Fills) -> None:
         if len(fills):
-            columns = _plain(fills)
-            columns["reason"] = _names(fills["reason"])
-            columns["symbol"] = self._symbols_of(fills["product_id"])
-            self._add("trades", columns)
+            self._add("trades", fills.copy())
 
     def account(self, block: AccountBlock) -> None:
-        columns = {
-            "tick": block.tick_ms,
-            "equity": block.equity,
-            "gross_usd": block.gross_usd,
-            "net_usd": block.net_usd,
-        }
+        rows = np.empty(len(block.tick_ms), dtype=self._equity)
+        rows["tick"], rows["equity"] = block.tick_ms, block.equity
+        rows["gross_usd"], rows["net_usd"] = block.gross_usd, block.net_usd
         for column, symbol in enumerate(self._symbols):
-            columns[f"position_{symbol}"] = block.position[:, column].copy()
-        self._add("equity", columns)
+            rows[f"position_{symbol}"] = block.position[:, column]
+        self._add("equity", rows)
         if len(block.orders):
-            orders = _plain(block.orders)
-            orders["symbol"] = np.array(self._symbols)[block.orders["column"]]
-            self._add("orders", orders)
+            self._add("orders", block.orders)
 
     def ended(self, runs: Records) -> None:
         if len(runs):
-            columns = _plain(runs)
-            columns["symbol"] = self._symbols_of(runs["product_id"])
-            self._add("runs", columns)
+            self._add("runs", runs)
 
     def close(self) -> None:
         for name in list(self._waiting):
@@ -146,22 +148,24 @@ class ParquetFiles(Observer):
             writer.close()
         self._writers.clear()
 
-    def _symbols_of(self, product_ids: NDArray[np.int32]) -> NDArray[np.str_]:
-        table = np.array([self._product_symbol.get(p, "") for p in range(max(product_ids) + 1)])
-        return table[product_ids]
-
-    def _add(self, name: str, columns: dict[str, NDArray[Any]]) -> None:
-        batch = pa.RecordBatch.from_pydict(
-            {key: pa.array(values) for key, values in columns.items()}
-        )
-        self._waiting.setdefault(name, []).append(batch)
-        self._rows[name] = self._rows.get(name, 0) + batch.num_rows
-        if self._rows[name] >= 100_000:
+    def _add(self, name: str, rows: NDArray[np.void]) -> None:
+        self._waiting.setdefault(name, []).append(rows)
+        self._rows[name] = self._rows.get(name, 0) + len(rows)
+        if self._rows[name] >= ROWS_PER_GROUP:
             self._flush(name)
 
     def _flush(self, name: str) -> None:
-        table = pa.Table.from_batches(self._waiting.pop(name))
+        waiting = self._waiting.pop(name)
+        rows = join(waiting) if name == "runs" else np.concatenate(waiting)
         self._rows[name] = 0
+        columns = _plain(rows)
+        if name in ("trades", "runs"):
+            columns["symbol"] = self._names[rows["product_id"]]
+        if name == "trades":
+            columns["reason"] = _REASONS[rows["reason"]]
+        if name == "orders":
+            columns["symbol"] = np.array(self._symbols, dtype=object)[rows["column"]]
+        table = pa.table({key: pa.array(values) for key, values in columns.items()})
         if name not in self._writers:
             path = self._folder / f"{name}.parquet"
             self._writers[name] = pq.ParquetWriter(path, table.schema, compression="zstd")
@@ -175,7 +179,3 @@ def _plain(rows: NDArray[np.void]) -> dict[str, NDArray[Any]]:
         column = np.ascontiguousarray(rows[name])
         columns[name] = column.astype(column.dtype.newbyteorder("="))
     return columns
-
-
-def _names(reasons: NDArray[np.uint8]) -> NDArray[np.str_]:
-    return np.array([reason.name.lower() for reason in Reason])[reasons]
