@@ -59,7 +59,7 @@ class QuoteIntake:
         last = self._logged.get((symbol, fault))
         if last is None or now_ms - last >= _REPEAT_LOG_MS:
             self._logged[symbol, fault] = now_ms
-            log.error("price_rejected", symbol=symbol, fault=fault, value=value)
+            log.warning("price_rejected", symbol=symbol, fault=fault, value=value)
 
 
 @dataclass
