@@ -260,7 +260,7 @@ def _notes(
     gross = result.net_return + float(stats["costs_usd"]) / result.start_usd
     notes.append(
         f"Before fees and slippage the account would have made about {percent(gross)}; costs took "
-        f"{percent(float(stats['costs_usd']) / result.start_usd)}."
+        f"{100.0 * float(stats['costs_usd']) / result.start_usd:.2f} % of the start balance."
     )
     without = [s for s in inputs.series.symbols if s not in inputs.funding]
     if without:
