@@ -108,7 +108,7 @@ status() {
 wait_until_healthy() {
   local deadline=$((SECONDS + READY_SECS)) waiting shown=""
   while :; do
-    waiting="$(verdicts | grep -v '^healthy|' | cut -d'|' -f2 | sort -u | paste -sd' ' || true)"
+    waiting="$(verdicts | awk -F'|' '$1 != "healthy" { print $2 }' | sort -u | paste -sd' ' -)"
     [ -n "$waiting" ] || return 0
     [ "$SECONDS" -lt "$deadline" ] || return 1
     [ "$waiting" = "$shown" ] || say "waiting for: $waiting"
@@ -120,8 +120,8 @@ wait_until_healthy() {
 # What is wrong, in whose words, and what to do. Those that only wait for others are named, not explained.
 report() {
   local all chosen verdict service name state
-  all="$(verdicts | grep -v '^healthy|' || true)"
-  chosen="$(grep '^not healthy|' <<<"$all" || true)"
+  all="$(verdicts | awk -F'|' '$1 != "healthy"')"
+  chosen="$(awk -F'|' '$1 == "not healthy"' <<<"$all")"
   [ -n "$chosen" ] || chosen="$all"
   while IFS='|' read -r verdict service name state; do
     [ -n "$name" ] || continue
@@ -318,7 +318,7 @@ restore() {
 }
 
 command="${1:-}"
-shift || true
+[ $# -eq 0 ] || shift
 case "$command" in
   install) install ;;
   restart) restart ;;
