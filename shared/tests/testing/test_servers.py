@@ -129,3 +129,8 @@ def test_variables_reach_sql_unharmed(mariadb_server: MariaDbServer) -> None:
 def test_free_port_can_be_bound(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
         assert free_port() != server.port
+
+
+def test_no_port_is_handed_out_twice() -> None:
+    ports = [free_port() for _ in range(2_000)]
+    assert len(set(ports)) == len(ports)
