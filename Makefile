@@ -153,7 +153,7 @@ paper-exchange: bootstrap ## The local exchange alone; options after ARGS=
 
 .PHONY: test
 test: lint ## What CI runs: lint, types and all tests, on real Redis and MariaDB that the tests start themselves
-	@exec $(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	@exec $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: bootstrap ## ruff, format check and mypy
