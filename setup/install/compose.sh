@@ -13,7 +13,7 @@ READY_SECS="${READY_SECS:-300}"
 MADE_BY_INSTALL=.local/docker/secrets
 # Everything that reads config.yml; servers and dashboards do not.
 APPLICATION=(paper-exchange order-gateway exchange-observer-1 exchange-observer-2 price-producer price-sampler
-  balance-consumer take-profit celery_beat celery_worker_high celery_worker flower)
+  recorder balance-consumer take-profit celery_beat celery_worker_high celery_worker flower)
 
 say() { printf '3T: %s\n' "$*" >&2; }
 
@@ -143,7 +143,7 @@ advise() {
     redis) what="is the disk full ('docker system df')? Memory limit reached ('docker stats')?" ;;
     paper-exchange | exchange-observer-* | price-producer) what="can the venue be reached from here? Its address follows 'mode' and 'proxy' in config.yml" ;;
     order-gateway) what="the probe names what it waits for; walletAddress and privateKey in secrets.yml belong together" ;;
-    celery_* | price-sampler) what="these follow the price producer, Redis and MariaDB: look at those first" ;;
+    celery_* | price-sampler | recorder) what="these follow the price producer, Redis and MariaDB: look at those first" ;;
     *) what="'make logs SERVICE=$1' shows more; a port of it may be taken by another program" ;;
   esac
   printf 'what to do: %s\n' "$what"

@@ -16,6 +16,7 @@ KILLED = (
     "exchange_observer_2",
     "price_producer",
     "price_sampler",
+    "recorder",
     "redis",
     "mariadb",
     "paper_exchange",

@@ -83,6 +83,11 @@ class DemoPaths:
         return socket_path(self.home, "supervisor.sock")
 
     @property
+    def archive(self) -> Path:
+        """What the recorder keeps."""
+        return self.home / "archive"
+
+    @property
     def logs(self) -> Path:
         """One log per process."""
         return self.home / "logs"
@@ -158,6 +163,7 @@ def demo_environ(paths: DemoPaths, environ: Mapping[str, str]) -> dict[str, str]
     """
     return {
         **OVERRIDES,
+        "T3__recorder__path": str(paths.archive),
         **environ,
         "T3_CONFIG": environ.get("T3_CONFIG", str(PROJECT_ROOT / "config.yml")),
         "T3_SECRETS": str(paths.service_secrets),

@@ -70,6 +70,7 @@ def tiers(plan: DemoPlan) -> tuple[Tier, ...]:
             (
                 _service("price_producer", "price_producer_selector"),
                 _service("price_sampler", "price_sampler"),
+                _service("recorder", "recorder"),
                 _service("price_consumer", "price_stream_consumer"),
                 _service("balance_consumer", "example_balance_consumer"),
                 _service("take_profit", "take_profit"),

@@ -27,6 +27,7 @@ MAX_PRICE_AGE_SECS = 20.0
 MAX_BALANCE_AGE_SECS = 60.0
 MAX_IDLE_SECS = 30.0
 MAX_COMMIT_AGE_SECS = 90.0
+MAX_RECORDER_LAG_SECS = 30.0
 MAX_MISSED_TICKS = 3
 TIMEOUT_SECS = 5.0
 GATEWAY_MAY_LACK = frozenset({"kill_switch"})
@@ -69,6 +70,26 @@ def price_sampler() -> str:
     )
     limit = max(MAX_MISSED_TICKS * interval_secs, 15.0)
     return _within("newest tick", _age_secs(newest), limit)
+
+
+def recorder() -> str:
+    """The newest price in the archive is close behind the newest one in the stream."""
+    if _setting("recorder.enabled").lower() == "false":
+        return "disabled by recorder.enabled"
+    with _redis() as client:
+        behind = _entry_age_secs(client, PRICE_STREAM)
+    if behind is None:
+        raise NotHealthyError("newest price: none yet")
+    newest = _recorded_ms(Path(_setting("recorder.path")))
+    if newest is None:
+        raise NotHealthyError("newest recorded price: none yet")
+    limit = float(_setting("recorder.flush_secs")) + MAX_RECORDER_LAG_SECS
+    lag = time.time() - newest / 1000 - behind
+    if lag > limit:
+        raise NotHealthyError(
+            f"the archive is {lag:.0f} s behind the stream, allowed are {limit:.0f} s"
+        )
+    return f"the archive is {max(lag, 0.0):.0f} s behind the stream"
 
 
 def celery_beat() -> str:
@@ -146,6 +167,7 @@ def flower() -> str:
 PROBES: Mapping[str, Callable[[], str]] = {
     "price-producer": price_producer,
     "price-sampler": price_sampler,
+    "recorder": recorder,
     "celery-beat": celery_beat,
     "celery-worker-high": celery_worker_high,
     "celery-worker": celery_worker,
@@ -200,6 +222,15 @@ def _entry_age_secs(client: RespClient, stream: str) -> float | None:
     if not isinstance(newest, list):
         raise NotHealthyError(f"{stream}: cannot be read")
     return _age_secs(int(str(newest[0]).partition("-")[0]))
+
+
+def _recorded_ms(archive: Path) -> int | None:
+    """Time in the id of the newest stream entry in the archive: the names of its parts tell it.
+
+    A name is `{first entry}_{last entry}.parquet`, and an entry `{ms}-{sequence}`.
+    """
+    names = (file.stem for file in (archive / "prices" / "parts").glob("*/*.parquet"))
+    return max((int(name.partition("_")[2].partition("-")[0]) for name in names), default=None)
 
 
 def _own_idle_secs(client: RespClient) -> float | None:

@@ -31,6 +31,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "exchange-observer": (_WALLET,),
     "price-producer": (_WALLET, _REDIS),
     "price-sampler": (_WALLET, _APP, _REDIS),
+    "recorder": (_APP, _REDIS),
     "take-profit": (_WALLET, _APP, _REDIS),
     "balance-consumer": (_REDIS,),
     "celery-beat": (_REDIS,),

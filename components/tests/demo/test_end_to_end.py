@@ -37,6 +37,7 @@ KILLED = (
     "exchange_observer_1",
     "price_producer",
     "price_sampler",
+    "recorder",
     "take_profit",
     "redis",
     "mariadb",

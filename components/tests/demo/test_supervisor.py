@@ -34,6 +34,7 @@ EXPECTED = {
     "exchange_observer_2",
     "price_producer",
     "price_sampler",
+    "recorder",
     "price_consumer",
     "balance_consumer",
     "take_profit",

@@ -36,6 +36,7 @@ EXPECTED = {
     "celery_worker",
     "price-producer",
     "price-sampler",
+    "recorder",
     "balance-consumer",
     "order-gateway",
     "exchange-observer-1",

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ from sqlalchemy import Engine, insert
 
 from deployment import healthcheck
 from deployment.resp import RedisReplyError, RespClient
+from recorder import PriceRecorder
+from shared.clock import SystemClock
 from shared.config import Secrets, Settings
+from shared.market_data.archive import Archive
+from shared.market_data.quotes import Quote
+from shared.storage.streams import PriceStore
 from shared.storage.tables import iteration_shards, tick_inputs
 
 
@@ -89,6 +95,32 @@ def test_sampler_is_healthy_while_ticks_of_its_interval_come(
     assert _probe("price-sampler", capsys)[0] == 1
     write(settings.interval_ms, 1_000)
     assert _probe("price-sampler", capsys)[0] == 0
+
+
+def test_recorder_is_healthy_while_its_archive_follows_the_stream(
+    redis_client: redis.Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("T3__recorder__path", str(tmp_path))
+    store = PriceStore(redis_client)
+    now_ms = _now_ms()
+    quote = Quote("BTC", Decimal(7), Decimal(7), now_ms, now_ms, "ws")
+    assert _probe("recorder", capsys) == (1, "newest price: none yet\n")
+    store.publish([quote])
+    assert _probe("recorder", capsys) == (1, "newest recorded price: none yet\n")
+    recorder = PriceRecorder(Archive(tmp_path), redis_client, SystemClock())
+    recorder.resume()
+    recorder.read()
+    recorder.flush()
+    assert _probe("recorder", capsys) == (0, "the archive is 0 s behind the stream\n")
+    redis_client.xadd(healthcheck.PRICE_STREAM, {"mid": "1"}, id=f"{now_ms + 120_000}-0")
+    code, said = _probe("recorder", capsys)
+    assert code == 1
+    assert said.startswith("the archive is 1")
+    monkeypatch.setenv("T3__recorder__enabled", "false")
+    assert _probe("recorder", capsys) == (0, "disabled by recorder.enabled\n")
 
 
 def test_worker_is_healthy_while_iterations_are_committed(
