@@ -155,6 +155,15 @@ paper-exchange: bootstrap ## The local exchange alone; options after ARGS=
 test: lint ## What CI runs: lint, types and all tests, on real Redis and MariaDB that the tests start themselves
 	@exec $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# What a venue does where its documentation is silent; the tests of what trades there hold either way.
+VENUE_TESTS := components/tests/order_gateway components/tests/exchange_observer components/tests/take_profit \
+	celery-services/tests/reconciliation celery-services/tests/attribution shared/tests/test_exchange_manager.py
+OTHER_SWITCHES := 'from paper_exchange.state import SWITCH_CHOICES as c; print(",".join(f"{n}={v[1]}" for n, v in c.items()))'
+
+.PHONY: test-switches
+test-switches: bootstrap ## Tests at the venue again, on the other setting of all that its documentation leaves open
+	@PAPER_EXCHANGE_SWITCHES="$$($(PYTHON) -c $(OTHER_SWITCHES))" exec $(PYTHON) -m pytest -n 2 --dist loadfile $(VENUE_TESTS) $(ARGS)
+
 .PHONY: lint
 lint: bootstrap ## ruff, format check and mypy
 	@.venv/bin/ruff check .

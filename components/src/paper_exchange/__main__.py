@@ -17,13 +17,13 @@ import uvicorn
 
 from paper_exchange.accounts import AccountsFileError
 from paper_exchange.app import Options, create_app
-from paper_exchange.command_line import BAD_INPUT, InputError, build, parser
+from paper_exchange.command_line import BAD_INPUT, InputError, build, check, parser
 from paper_exchange.exchange import Exchange
 from paper_exchange.gate import MAX_BODY_BYTES
 from paper_exchange.replay import DataFileError
 from paper_exchange.store import Store, StoreError
 from paper_exchange.transport import ResettableProtocol
-from paper_exchange.universe import UniverseError
+from paper_exchange.universe_file import UniverseError
 
 __all__ = ["build", "main", "parser"]
 
@@ -102,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     _set_up_logging()
     started = time.monotonic()
     try:
+        check(arguments)
         listener = _bind(arguments.host, arguments.port)
         exchange, store = _build_or_close(arguments, listener)
     except (InputError, AccountsFileError, DataFileError, UniverseError, StoreError) as error:

@@ -18,7 +18,8 @@ from paper_exchange.prices import STEP_MS
 from paper_exchange.replay import Recording, load_recording, split_argument
 from paper_exchange.state import SWITCH_CHOICES, Switches, Venue
 from paper_exchange.store import Store
-from paper_exchange.universe import Universe, default_universe, load_universe
+from paper_exchange.universe import Universe, default_universe
+from paper_exchange.universe_file import load_universe
 
 BAD_INPUT = 2
 SWITCHES_VARIABLE = "PAPER_EXCHANGE_SWITCHES"
@@ -182,12 +183,11 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def build(arguments: argparse.Namespace) -> tuple[Exchange, Store]:
-    """Everything behind the port.
+    """Everything behind the port, from options that `check` has passed.
 
     Raises:
         InputError, AccountsFileError, DataFileError, UniverseError, StoreError: bad input.
     """
-    check(arguments)
     switches = _switches([*_switches_of_environment(), *arguments.switch])
     accounts = load_accounts(Path(arguments.accounts)) if arguments.accounts else ()
     universe = load_universe(Path(arguments.universe)) if arguments.universe else default_universe()

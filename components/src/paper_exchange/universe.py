@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from paper_exchange.decimals import PERP_PRICE_DECIMALS, SPOT_PRICE_DECIMALS, wire
@@ -17,10 +15,6 @@ SPOT_BASE = 10_000
 SINGLE_TIER_TABLES = 50
 SPOT_PAIR = "PURR/USDC"
 NO_CROSS_MODES = ("noCross", "strictIsolated")
-
-
-class UniverseError(ValueError):
-    """A universe file that cannot be used; the message names the file and the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,80 +203,3 @@ def default_universe() -> Universe:
 def single_tier_table(leverage: int) -> MarginTable:
     """The implicit table of an id below 50."""
     return _table(leverage, "", ("0", leverage))
-
-
-def load_universe(path: Path) -> Universe:
-    """Read a universe file.
-
-    JSON: ``{"dexes": [{"name", "fullName"?, "marginTables"?, "universe": [...]}]}`` in the shape
-    of ``meta``; each entry adds ``referencePx`` and may add ``dailyVol``, ``spreadBps``,
-    ``depthUsd``. The first dex has the empty name.
-
-    Raises:
-        UniverseError: naming the file and what is wrong.
-    """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        dexes = tuple(_load_dex(position, entry) for position, entry in enumerate(raw["dexes"]))
-    except OSError as error:
-        raise UniverseError(f"{path}: cannot read the universe file: {error.strerror}") from error
-    except KeyError as error:
-        raise UniverseError(f"{path}: key {error} is missing") from error
-    except (ValueError, TypeError, InvalidOperation) as error:
-        raise UniverseError(f"{path}: {error}") from error
-    if not dexes or dexes[0].name != "":
-        raise UniverseError(f'{path}: the first dex must have the empty name ""')
-    return Universe(dexes)
-
-
-def _load_dex(position: int, raw: dict[str, Any]) -> Dex:
-    tables = {
-        int(table_id): MarginTable(
-            int(table_id),
-            str(body.get("description", "")),
-            tuple(
-                MarginTier(Decimal(str(t["lowerBound"])), int(t["maxLeverage"]))
-                for t in body["marginTiers"]
-            ),
-        )
-        for table_id, body in raw.get("marginTables", [])
-    }
-    if not tables:
-        tables = {t.table_id: t for t in DEFAULT_TABLES}
-    base = 0 if position == 0 else HIP3_BASE + HIP3_STRIDE * position
-    name = str(raw["name"])
-    assets = tuple(
-        _load_asset(base + index, name, entry, tables)
-        for index, entry in enumerate(raw["universe"])
-    )
-    return Dex(name, str(raw.get("fullName", name.upper())), assets, tuple(tables.values()))
-
-
-def _load_asset(
-    asset_id: int, dex: str, raw: dict[str, Any], tables: dict[int, MarginTable]
-) -> Asset:
-    coin = str(raw["name"])
-    if dex and not coin.startswith(f"{dex}:"):
-        raise UniverseError(f"coin {coin!r} of dex {dex!r} must be named {dex}:SYMBOL")
-    sz_decimals, price = int(raw["szDecimals"]), float(raw["referencePx"])
-    if not 0 <= sz_decimals <= PERP_PRICE_DECIMALS or price <= 0:
-        raise UniverseError(f"{coin}: szDecimals must be 0 to 6 and referencePx above 0")
-    table_id = int(raw["marginTableId"])
-    table = tables.get(table_id)
-    if table is None and table_id >= SINGLE_TIER_TABLES:
-        raise UniverseError(f"{coin}: marginTableId {table_id} is not among marginTables")
-    return Asset(
-        name=coin,
-        asset_id=asset_id,
-        dex=dex,
-        sz_decimals=sz_decimals,
-        max_leverage=int(raw["maxLeverage"]),
-        margin_table=table or single_tier_table(table_id),
-        reference_px=price,
-        daily_vol=float(raw.get("dailyVol", 0.04)),
-        spread_bps=float(raw.get("spreadBps", 1.0)),
-        depth_usd=float(raw.get("depthUsd", 15_000)),
-        only_isolated=bool(raw.get("onlyIsolated", False)),
-        margin_mode=raw.get("marginMode"),
-        growth_mode=raw.get("growthMode"),
-    )

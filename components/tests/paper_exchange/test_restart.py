@@ -145,6 +145,7 @@ def test_port_in_use_is_one_clear_sentence() -> None:
         (["--ws-idle", "0"], "--ws-idle must be 0.1 to 86400, found 0"),
         (["--start-time", "5"], "--start-time needs --admin-token"),
         (["--start-time", "-5", "--admin-token", "t"], "--start-time must be Unix milliseconds"),
+        (["--port", "70000"], "--port must be 0 to 65535, found 70000"),
         (["--host", "nowhere.invalid"], "cannot listen on nowhere.invalid:0"),
     ],
 )
