@@ -1,0 +1,1 @@
+"""Optimisation that is judged out of sample."""
