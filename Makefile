@@ -138,6 +138,11 @@ backtest: bootstrap ## Backtest on recorded prices: DATA=files [SYMBOL= FROM= TO
 	@[ -n "$(DATA)" ] || { echo "backtest: name the price files: make backtest DATA='BTC_1m.csv.gz ETH_1m.csv.gz'" >&2; exit 2; }
 	@exec $(PYTHON) -m shared.research.backtest $(BACKTEST_OPTIONS)
 
+.PHONY: twin
+twin: bootstrap ## What was lived, replayed: exit code 1 unless the signal is equal to the bit [DAY=] [FROM= TO=]
+	@$(PLATFORM) exec $(PYTHON) -m shared.research.twin $(if $(DAY),--day '$(DAY)') $(if $(FROM),--from '$(FROM)') \
+	  $(if $(TO),--to '$(TO)') $(ARGS)
+
 .PHONY: migrate
 ifdef T3_CONFIG
 migrate: bootstrap

@@ -7,6 +7,7 @@ order whose next sample is unknown expires, as an IOC does, and is planned anew.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -51,6 +52,8 @@ class AccountRules:
     target: TargetRules
     demand: DemandRules
     minimum_trade_usd: Decimal
+    latency_ticks: int = 1
+    """Ticks from a decision to its fill, 1 or more; meanwhile the symbol is not planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +72,29 @@ class AccountBlock:
     orders: Orders
 
 
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Cash in USD, and per column the coins held and their price."""
+
+    cash_usd: float
+    size: tuple[Decimal, ...]
+    mark: tuple[float, ...]
+
+
 @dataclass(slots=True)
 class _Pending:
     order: PlannedOrder
     mid: float
+    ticks: int
+    """Ticks until it is filled."""
 
 
 class Account:
-    """One account over all symbols."""
+    """One account over all symbols; it starts flat, or with ``start``."""
 
-    def __init__(self, rules: AccountRules, markets: Sequence[MarketSpec]) -> None:
+    def __init__(
+        self, rules: AccountRules, markets: Sequence[MarketSpec], start: Holdings | None = None
+    ) -> None:
         self.rules = rules
         self._symbols = [market.symbol for market in markets]
         self._filters = [
@@ -89,9 +105,11 @@ class Account:
         self.fees = self.funding = self.slippage = 0.0
         self.expired = 0
         self._size = [Decimal(0)] * len(markets)
-        self._coins = [0.0] * len(markets)
         self._mark = [0.0] * len(markets)
-        self._index = [0.0] * len(markets)
+        if start is not None:
+            self.cash, self._size, self._mark = start.cash_usd, [*start.size], [*start.mark]
+        self._coins = [float(size) for size in self._size]
+        self._index = [math.nan] * len(markets)
         self._pending: dict[int, _Pending] = {}
 
     def follow(self, block: TickBlock, due: NDArray[np.bool_], sums: Sums) -> AccountBlock:
@@ -127,7 +145,7 @@ class Account:
         for s, now in enumerate(index):
             if now != now:
                 continue
-            if self._coins[s] != 0.0:
+            if self._coins[s] != 0.0 and self._index[s] == self._index[s]:
                 received = self._coins[s] * (now - self._index[s])
                 self.cash += received
                 self.funding += received
@@ -137,7 +155,11 @@ class Account:
         self, tick_ms: int, price: list[float], ok: list[bool]
     ) -> list[tuple[int | float, ...]]:
         filled: list[tuple[int | float, ...]] = []
-        for s, pending in self._pending.items():
+        for s, pending in list(self._pending.items()):
+            pending.ticks -= 1
+            if pending.ticks > 0:
+                continue
+            del self._pending[s]
             if not ok[s]:
                 self.expired += 1
                 continue
@@ -154,7 +176,6 @@ class Account:
             self._size[s] += signed
             self._coins[s] = float(self._size[s])
             filled.append((tick_ms, s, coins, paid, fee, mid, pending.mid, order.reduce_only))
-        self._pending.clear()
         return filled
 
     def _plan(
@@ -171,28 +192,34 @@ class Account:
             },
             rules.target,
         )
-        opens: list[tuple[Decimal, int, PlannedOrder]] = []
         held = [
             abs(size) * Decimal(repr(mark))
             for size, mark in zip(self._size, self._mark, strict=True)
         ]
+        opens: list[tuple[Decimal, int, PlannedOrder]] = []
+        under_way = {s: pending.order for s, pending in self._pending.items()}
+        for s, order in under_way.items():
+            if not order.reduce_only:
+                held[s] += order.size * Decimal(repr(self._mark[s]))
         for s, symbol in enumerate(self._symbols):
-            order = self._order(s, wanted[symbol], price[s]) if ok[s] else None
-            if order is None:
+            if not ok[s] or s in under_way:
                 continue
-            notional = order.size * Decimal(repr(price[s]))
-            if order.reduce_only:
+            planned = self._order(s, wanted[symbol], price[s])
+            if planned is None:
+                continue
+            notional = planned.size * Decimal(repr(price[s]))
+            if planned.reduce_only:
                 held[s] -= notional
-                self._pending[s] = _Pending(order, price[s])
+                self._pending[s] = _Pending(planned, price[s], rules.latency_ticks)
             else:
-                opens.append((notional, s, order))
+                opens.append((notional, s, planned))
         room = room_usd(
             max(balance.value, Decimal(0)), rules.target.max_total_exposure, held, Decimal(0)
         )
         for notional, s, order in sorted(opens, key=lambda x: x[0], reverse=True):
             if notional <= room:
                 room -= notional
-                self._pending[s] = _Pending(order, price[s])
+                self._pending[s] = _Pending(order, price[s], rules.latency_ticks)
 
     def _demand(self, row: np.void, tick_ms: int) -> Observation[Demand]:
         return Known(demand_of(row, self.rules.demand), tick_ms)

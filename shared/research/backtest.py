@@ -34,6 +34,7 @@ from shared.research.outputs import (
 from shared.research.performance import performance
 from shared.research.progress import BacktestProgress
 from shared.research.request import Inputs, Request, load
+from shared.research.times import time_ms
 
 
 def backtest(
@@ -144,18 +145,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _time_ms(text: str) -> int:
-    if text.isdigit():
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time; allowed are 2025-05-04, 2025-05-04T12:00 or ms since 1970"
-        ) from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m shared.research.backtest",
@@ -165,8 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", nargs="+", required=True, help="files, folders or SYMBOL=file; funding files too")
     add("--strategy", choices=("providence", "sma", "rsi"), default="providence")
     add("--symbol", nargs="+", default=(), help="only these symbols")
-    add("--from", dest="from_ms", type=_time_ms, help="first time, UTC")
-    add("--to", dest="to_ms", type=_time_ms, help="last time, UTC")
+    add("--from", dest="from_ms", type=time_ms, help="first time, UTC")
+    add("--to", dest="to_ms", type=time_ms, help="last time, UTC")
     add("--interval", type=float, help="seconds per tick (default: the candles')")
     add("--repair", action="store_true", help="repair faulty files, and report what was done")
     add("--runs", type=int, help="size of the population (default: config.yml)")

@@ -34,34 +34,7 @@ class Plots:
     """Draws into PNG files of one folder."""
 
     def __init__(self, folder: Path) -> None:
-        # set before the first figure: a backtest has no screen
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        mpl.rcParams.update(
-            {
-                "font.family": "DejaVu Sans",
-                "font.size": 10,
-                "text.color": INK,
-                "axes.edgecolor": GRID,
-                "axes.labelcolor": MUTED,
-                "axes.titlecolor": INK,
-                "axes.titlesize": 12,
-                "axes.titleweight": "bold",
-                "axes.titlelocation": "left",
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                "axes.grid": True,
-                "axes.axisbelow": True,
-                "grid.color": GRID,
-                "grid.linewidth": 0.8,
-                "xtick.color": MUTED,
-                "ytick.color": MUTED,
-                "legend.frameon": False,
-                "figure.facecolor": "white",
-                "savefig.facecolor": "white",
-            }
-        )
+        _set_style()
         self._folder = folder
         self.made: dict[str, Path] = {}
 
@@ -86,7 +59,7 @@ class Plots:
         low.fill_between(when, fall, 0.0, color=RED, alpha=0.25, linewidth=0)
         low.plot(when, fall, color=RED, linewidth=0.9)
         low.set_ylabel("drawdown, %")
-        _dates(low)
+        dates(low)
         self._save(figure, "equity")
 
     def exposure(
@@ -102,7 +75,7 @@ class Plots:
         axes.set_title("Exposure")
         axes.set_ylabel("% of equity")
         axes.legend(loc="upper right", ncols=2)
-        _dates(axes)
+        dates(axes)
         self._save(figure, "exposure")
 
     def turnover(self, days: list[str], traded_usd: list[float], costs_usd: list[float]) -> None:
@@ -181,6 +154,37 @@ class Plots:
         self.made[name] = path
 
 
+def _set_style() -> None:
+    # set before the first figure: a backtest has no screen
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams.update(
+        {
+            "font.family": "DejaVu Sans",
+            "font.size": 10,
+            "text.color": INK,
+            "axes.edgecolor": GRID,
+            "axes.labelcolor": MUTED,
+            "axes.titlecolor": INK,
+            "axes.titlesize": 12,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": GRID,
+            "grid.linewidth": 0.8,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
+            "legend.frameon": False,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+        }
+    )
+
+
 def _surface(
     figure: Figure, ax: Axes, y_name: str, x_name: str, cohorts: Mapping[Hashable, Cohort]
 ) -> None:
@@ -202,6 +206,14 @@ def _surface(
     ax.set_title(f"{y_name} × {x_name}", fontsize=10)
     ax.grid(visible=False)
     figure.colorbar(image, ax=ax, label="mean log-growth, %")
+
+
+def start_drawing(
+    width: float, height: float, *, rows: int = 1, heights: tuple[int, ...] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure in the style of the reports, inches wide and high, and its axes from the top."""
+    _set_style()
+    return _figure(width, height, rows, heights=heights)
 
 
 def _figure(
@@ -234,11 +246,12 @@ def _times(tick_ms: NDArray[np.int64]) -> NDArray[np.datetime64]:
     return tick_ms.astype("datetime64[ms]")
 
 
-def _dates(axes: Axes) -> None:
-    import matplotlib.dates as dates
+def dates(axes: Axes) -> None:
+    """Few, short labels of time along the axis."""
+    import matplotlib.dates as mdates
 
-    locator = dates.AutoDateLocator()  # type: ignore[no-untyped-call]
+    locator = mdates.AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(
-        dates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+        mdates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
     )

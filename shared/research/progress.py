@@ -23,7 +23,10 @@ BAR_EVERY_SECS: Final = 0.1
 class BacktestProgress:
     """Shows ticks done; call it with the ticks and run-bars done since the last call."""
 
-    def __init__(self, total_ticks: int, console: Console | None = None) -> None:
+    def __init__(
+        self, total_ticks: int, console: Console | None = None, name: str = "backtest"
+    ) -> None:
+        self._name = name
         self._console = console or Console(stderr=True)
         self._total = total_ticks
         self._ticks = self._run_bars = 0
@@ -31,7 +34,7 @@ class BacktestProgress:
         self._bar: Progress | None = None
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("[bold]backtest"),
+                TextColumn(f"[bold]{name}"),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("ticks"),
@@ -58,6 +61,10 @@ class BacktestProgress:
         if self._bar is not None:
             self._bar.stop()
 
+    def finish(self) -> None:
+        """Everything is done, whatever was counted."""
+        self(self._total - self._ticks, 0)
+
     def __call__(self, ticks: int, run_bars: int) -> None:
         self._ticks += ticks
         self._run_bars += run_bars
@@ -73,6 +80,6 @@ class BacktestProgress:
             return
         left = (self._total - self._ticks) * secs / max(self._ticks, 1)
         self._console.print(
-            f"backtest: {self._ticks:,} of {self._total:,} ticks, {rate}, {left:.0f} s left",
+            f"{self._name}: {self._ticks:,} of {self._total:,} ticks, {rate}, {left:.0f} s left",
             highlight=False,
         )
