@@ -24,6 +24,9 @@ from demo.session import Session, State
 from demo.summary import Summary, is_reconciled
 from shared.config import load_secrets
 from shared.database import UnitOfWork, make_engine
+from shared.research.twin.__main__ import rules_of
+from shared.research.twin.read import Wanted, read
+from shared.research.twin.twin import twin_of
 from shared.storage.tables import order_execution_log, runs
 from shared.testing.servers import free_port
 
@@ -179,6 +182,20 @@ def _assert_sent_once(plan: DemoPlan) -> None:
         assert row["filled_size"] == filled.get(cloid, Decimal(0)), row
 
 
+def _assert_twin_is_equal(plan: DemoPlan) -> None:
+    """Everything the runs did, kills and restart included, comes out again to the bit."""
+    engine = make_engine(plan.settings, load_secrets(plan.paths.service_secrets))
+    now_ms = time.time_ns() // 1_000_000
+    recorded = read(engine, plan.settings, Wanted(0, now_ms), now_ms)
+    twin = twin_of(recorded, rules_of(plan.settings, recorded))
+    assert twin.check.equal, twin.check
+    assert twin.check.lived > 0
+    assert recorded.account.orders > 0
+    assert (twin.gap.by_cause["signal"] == 0.0).all()
+    gap = twin.equity_lived - twin.equity_replayed
+    assert abs(twin.gap.total.sum(axis=1) - gap).max() < 1e-6
+
+
 @pytest.mark.timeout(600)
 def test_platform_trades_survives_any_kill_and_resumes(plan: DemoPlan) -> None:
     with RunningDemo(plan) as demo:
@@ -215,6 +232,7 @@ def test_platform_trades_survives_any_kill_and_resumes(plan: DemoPlan) -> None:
         assert first_runs & _run_ids(plan), "the runs of the first demo are gone"
         assert first_intents <= {row["intent_id"] for row in _journal(plan)}
         _assert_sent_once(plan)
+        _assert_twin_is_equal(plan)
         summary = again.stop()
     assert summary.orders_unknown == 0
 
