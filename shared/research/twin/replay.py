@@ -109,7 +109,7 @@ class Replay:
             )
             stored = np.array([v != "" for v in window.config_version]) & (block.tick_ms > oldest)
             if stored.any():
-                kept = TickBlock(*(part[stored] for part in block))
+                kept = _where(block, stored)
                 versions = [v for v, s in zip(window.config_version, stored, strict=True) if s]
                 yield kept, versions
             first, at = last + step_ms, end
@@ -180,3 +180,15 @@ class Replay:
                 sums[f"history_{field}"][closed, column] += current
                 sums[f"history_{field}"][:, column] += history
         return sums
+
+
+def _where(block: TickBlock, stored: NDArray[np.bool_]) -> TickBlock:
+    return TickBlock(
+        block.tick_ms[stored],
+        block.price[stored],
+        block.ok[stored],
+        block.funding_index[stored],
+        block.volatility[stored],
+        block.entropy[stored],
+        block.past[stored],
+    )
