@@ -191,6 +191,7 @@ class RiskSettings(Section):
     """Limits that the gateway enforces on every order."""
 
     max_daily_loss: Annotated[float, between(0.001, 1)]
+    max_round_trip_loss: Annotated[float, between(0, 1)] = 0.05
     max_open_positions: Annotated[int, between(1, 1_000)]
     max_symbol_notional: Annotated[float, between(0, 50)]
     max_total_notional: Annotated[float, between(0, 50)]

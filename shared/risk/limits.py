@@ -15,10 +15,11 @@ class RiskLimits:
     """Limits of ``config.yml``.
 
     Shares and multiples are of the account value (0.1 = 10 %); ages in ms; deviation in basis
-    points of the reference price; a cool-down or loss of 0 is off.
+    points of the reference price; a cool-down or a round trip's loss of 0 is off.
     """
 
     max_daily_loss: Decimal
+    max_round_trip_loss: Decimal
     max_open_positions: int
     max_symbol_notional: Decimal
     max_total_notional: Decimal

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class LargeLoss:
+    """A closed round trip that lost more than is allowed: what, and of what, in USD."""
+
+    symbol: str
+    lost_usd: Decimal
+    limit_usd: Decimal
+    account_value: Decimal | None
+
+    @property
+    def reason(self) -> str:
+        """One sentence for whoever decides to go on."""
+        if self.account_value is None:
+            return f"a round trip lost {self.lost_usd:.2f} USD of an account of unknown value"
+        share = self.lost_usd / self.account_value
+        return (
+            f"a round trip lost {self.lost_usd:.2f} USD ({share:.2%} of the account); "
+            f"allowed are {self.limit_usd:.2f} USD"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +65,20 @@ def advance(open_usd: Decimal, fills: list[TripFill]) -> TripProgress:
             closed.append(open_usd)
             open_usd = -fill.fee * (1 - closing_share) if turned else ZERO
     return TripProgress(open_usd, tuple(closed))
+
+
+def large_loss(
+    symbol: str, closed_usd: Sequence[Decimal], account_value: Decimal | None, limit: Decimal
+) -> LargeLoss | None:
+    """The worst of a symbol's closed round trips, if it lost more than ``limit`` allows.
+
+    ``limit`` is a share of ``account_value`` (USD); 0 switches the rule off. While the account's
+    value is not known (None, or not positive), any loss is too large.
+    """
+    lost_usd = -min(closed_usd, default=ZERO)
+    if limit == 0 or lost_usd <= 0:
+        return None
+    known = account_value is not None and account_value > 0
+    value = account_value if known else None
+    limit_usd = ZERO if value is None else limit * value
+    return None if lost_usd <= limit_usd else LargeLoss(symbol, lost_usd, limit_usd, value)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import structlog
 from sqlalchemy import Engine
@@ -14,7 +15,8 @@ from shared.database import UnitOfWork, retry_deadlocks
 from shared.exchange.payloads import Fill
 from shared.exchange_manager import ExchangeManager
 from shared.orders.evidence import FillsReading, OrderFill
-from shared.risk.round_trips import TripFill, advance
+from shared.risk.limits import RiskLimits
+from shared.risk.round_trips import LargeLoss, TripFill, advance, large_loss
 from shared.storage.orders import FillStore, OrderRecord
 from shared.storage.risk_state import RiskStateStore
 
@@ -61,22 +63,28 @@ def fills_of(window: FillsWindow, order: OrderRecord, venue_ms: int) -> FillsRea
 
 
 class FillsConsumer:
-    """Stores fills, sums fees, follows round trips and reports trades of others."""
+    """Stores fills, sums fees, follows round trips and reports trades of others and large losses.
+
+    A symbol whose closed round trip lost too much is paused in the transaction that stores the
+    fills, so that no crash lies between the loss and its consequence.
+    """
 
     def __init__(
         self,
         engine: Engine,
         manager: ExchangeManager,
         *,
-        cool_down_ms: int,
+        limits: RiskLimits,
         clock_ms: Callable[[], int],
         on_external: Callable[[Sequence[Fill]], None],
+        on_large_loss: Callable[[LargeLoss], None],
     ) -> None:
         self._engine = engine
         self._manager = manager
-        self._cool_down_ms = cool_down_ms
+        self._limits = limits
         self._clock_ms = clock_ms
         self._on_external = on_external
+        self._on_large_loss = on_large_loss
         self._lock = threading.Lock()
 
     def step(self) -> int:
@@ -85,7 +93,11 @@ class FillsConsumer:
             cursor_ms, floor_ms = self._cursor()
             start_ms = max(floor_ms, cursor_ms - OVERLAP_MS)
             window = read_window(self._manager, start_ms)
-            fresh = retry_deadlocks(lambda: self._store(window.fills, cursor_ms, floor_ms))
+            fresh, losses = retry_deadlocks(
+                lambda: self._store(window.fills, cursor_ms, floor_ms)
+            )
+        for loss in losses:
+            self._on_large_loss(loss)
         foreign = [f for f, intent_id in fresh if intent_id is None]
         if foreign:
             self._on_external(foreign)
@@ -107,36 +119,58 @@ class FillsConsumer:
 
     def _store(
         self, fills: Sequence[Fill], cursor_ms: int, floor_ms: int
-    ) -> list[tuple[Fill, str | None]]:
+    ) -> tuple[list[tuple[Fill, str | None]], list[LargeLoss]]:
         now_ms = self._clock_ms()
         with UnitOfWork(self._engine) as uow:
             fresh = FillStore(uow.conn).add(fills)
             state = RiskStateStore(uow.conn)
-            self._follow_round_trips(state, [f for f, _ in fresh], now_ms)
+            losses = self._follow_round_trips(state, [f for f, _ in fresh], now_ms)
             newest_ms = max((f.time_ms for f in fills), default=0)
             if newest_ms > cursor_ms:
                 state.set_fills_cursor(newest_ms, floor_ms, now_ms)
             uow.commit()
-        return fresh
+        return fresh, losses
 
     def _follow_round_trips(
         self, state: RiskStateStore, fresh: Sequence[Fill], now_ms: int
-    ) -> None:
-        by_symbol: defaultdict[str, list[TripFill]] = defaultdict(list)
-        for fill in sorted(fresh, key=lambda f: (f.time_ms, f.tid)):
-            signed = fill.size if fill.side == "buy" else -fill.size
-            by_symbol[fill.symbol].append(
-                TripFill(fill.start_position, signed, fill.closed_pnl, fill.fee)
-            )
-        for symbol, fills in by_symbol.items():
+    ) -> list[LargeLoss]:
+        losses = []
+        for symbol, fills in _trip_fills(fresh).items():
             progress = advance(state.round_trip_usd(symbol), fills)
             state.set_round_trip(symbol, progress.open_usd, now_ms)
             if not progress.closed_usd:
                 continue
-            last_usd = progress.closed_usd[-1]
-            losing = last_usd < 0 and self._cool_down_ms > 0
-            until_ms = now_ms + self._cool_down_ms if losing else 0
-            state.set_cool_down(symbol, until_ms, now_ms, f"round trip of {last_usd:.2f} USD")
+            self._cool_down(state, symbol, progress.closed_usd[-1], now_ms)
+            loss = large_loss(
+                symbol, progress.closed_usd, _account_value(state), self._limits.max_round_trip_loss
+            )
+            if loss is not None:
+                state.set_pause(symbol, True, now_ms, reason=loss.reason, actor="risk_manager")
+                losses.append(loss)
+        return losses
+
+    def _cool_down(
+        self, state: RiskStateStore, symbol: str, last_usd: Decimal, now_ms: int
+    ) -> None:
+        losing = last_usd < 0 and self._limits.cool_down_ms > 0
+        until_ms = now_ms + self._limits.cool_down_ms if losing else 0
+        state.set_cool_down(symbol, until_ms, now_ms, f"round trip of {last_usd:.2f} USD")
+
+
+def _trip_fills(fresh: Sequence[Fill]) -> Mapping[str, list[TripFill]]:
+    by_symbol: defaultdict[str, list[TripFill]] = defaultdict(list)
+    for fill in _by_time(fresh):
+        signed = fill.size if fill.side == "buy" else -fill.size
+        by_symbol[fill.symbol].append(
+            TripFill(fill.start_position, signed, fill.closed_pnl, fill.fee)
+        )
+    return by_symbol
+
+
+def _account_value(state: RiskStateStore) -> Decimal | None:
+    """USD at the start of the day that the risk manager knows, transfers since included."""
+    baseline = state.load().baseline
+    return None if baseline is None else baseline.account_value
 
 
 def _by_time(fills: Iterable[Fill]) -> tuple[Fill, ...]:

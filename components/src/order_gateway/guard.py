@@ -25,6 +25,7 @@ from shared.observation import Known
 from shared.risk.audit import AuditError, AuditTrail
 from shared.risk.checks import daily_loss
 from shared.risk.limits import DayBaseline, KillSwitch, RiskLimits
+from shared.risk.round_trips import LargeLoss
 from shared.storage.risk_state import RiskState, RiskStateStore
 
 log = structlog.get_logger(__name__)
@@ -145,6 +146,17 @@ class RiskGuard:
             }
             log.error("external_fill", **fields)
             self._write("external_fill", fields)
+
+    def large_loss(self, loss: LargeLoss) -> None:
+        """Report a round trip that lost too much; its symbol was paused with the fills."""
+        fields = {
+            "symbol": loss.symbol,
+            "rule": "round_trip_loss",
+            "value": plain(loss.lost_usd),
+            "limit": plain(loss.limit_usd),
+        }
+        log.error("round_trip_loss", **fields)
+        self._write("round_trip_loss", fields, sync=True)
 
     def _store_switch(self) -> None:
         """Store a switch that was set while the database was away."""

@@ -24,6 +24,7 @@ def limits_of(settings: RiskSettings) -> RiskLimits:
     """The configured limits in the units of the rules."""
     return RiskLimits(
         max_daily_loss=Decimal(str(settings.max_daily_loss)),
+        max_round_trip_loss=Decimal(str(settings.max_round_trip_loss)),
         max_open_positions=settings.max_open_positions,
         max_symbol_notional=Decimal(str(settings.max_symbol_notional)),
         max_total_notional=Decimal(str(settings.max_total_notional)),

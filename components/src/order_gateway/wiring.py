@@ -149,9 +149,10 @@ def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) ->
     fills = FillsConsumer(
         engine,
         manager,
-        cool_down_ms=limits.cool_down_ms,
+        limits=limits,
         clock_ms=wall_ms,
         on_external=guard.external_fills,
+        on_large_loss=guard.large_loss,
     )
     runtime = Runtime(
         journal=journal,

@@ -114,6 +114,27 @@ def test_trade_of_someone_else_is_audited_and_pauses_its_symbol(
     assert gateway.execute(gateway.planned("ETH", "buy", "0.1"))["state"] == "FILLED"
 
 
+def test_round_trip_that_loses_too_much_pauses_its_symbol_until_a_person_resumes_it(
+    gateway: Any, venue: Any
+) -> None:
+    gateway.restart(T3__risk__max_round_trip_loss="0.0001")  # the fees of this trip lose more
+    size = f"{0.3 * _start_value(gateway) / venue.mid('SOL'):.2f}"
+    for side in ("buy", "sell"):
+        body = gateway.planned("SOL", side, size, reduce_only=side == "sell")
+        assert gateway.execute(body)["state"] == "FILLED"
+    wait_until(lambda: "SOL" in gateway.get("/risk").json()["paused_symbols"], 20, "the pause")
+    assert "a round trip lost" in gateway.get("/risk").json()["paused_symbols"]["SOL"]
+    assert '"rule":"round_trip_loss"' in gateway.audit_file.read_text()
+
+    gateway.kill()
+    gateway.start()
+    assert gateway.refusal(gateway.planned("SOL", "buy", "1"))["rule"] == "symbol_paused"
+    assert gateway.execute(gateway.planned("BTC", "buy", "0.001"))["state"] == "FILLED"
+    resume = {"symbol": "SOL", "reason": "fees were expected"}
+    assert gateway.post("/risk/resume", resume).status_code == 200
+    assert gateway.execute(gateway.planned("SOL", "buy", "1"))["state"] == "FILLED"
+
+
 def test_withdrawal_is_no_loss_but_a_loss_sets_the_switch(
     gateway: Any, venue: Any, outside: Any
 ) -> None:

@@ -31,6 +31,7 @@ LIMITS = RiskLimits(
     max_price_age_ms=5_000,
     max_price_deviation_bps=Decimal(300),
     cool_down_ms=60_000,
+    max_round_trip_loss=Decimal("0.05"),
 )
 ACCOUNT = AccountFacts(
     account_value=Decimal(10_000),

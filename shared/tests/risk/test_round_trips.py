@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from shared.risk.round_trips import TripFill, advance
+from shared.risk.round_trips import TripFill, advance, large_loss
 
 D = Decimal
 
@@ -36,3 +36,23 @@ def test_sum_over_trips_is_the_sum_over_fills() -> None:
     progress = advance(D(0), fills)
     total = sum((f.closed_pnl - f.fee for f in fills), D(0))
     assert sum(progress.closed_usd, D(0)) + progress.open_usd == total
+
+
+def test_the_worst_closed_trip_is_held_against_the_share_that_may_be_lost() -> None:
+    loss = large_loss("BTC", [D("-60"), D("20")], D(1000), D("0.05"))
+    assert loss is not None
+    assert (loss.symbol, loss.lost_usd, loss.limit_usd) == ("BTC", D(60), D(50))
+    assert loss.reason == (
+        "a round trip lost 60.00 USD (6.00% of the account); allowed are 50.00 USD"
+    )
+    assert large_loss("BTC", [D("-50")], D(1000), D("0.05")) is None
+    assert large_loss("BTC", [D("70")], D(1000), D("0.05")) is None
+    assert large_loss("BTC", [], D(1000), D("0.05")) is None
+
+
+def test_a_loss_of_an_account_of_unknown_value_is_too_large_and_zero_is_off() -> None:
+    for value in (None, D(0), D(-3)):
+        loss = large_loss("ETH", [D("-0.01")], value, D("0.05"))
+        assert loss is not None
+        assert "unknown value" in loss.reason
+    assert large_loss("ETH", [D("-900")], D(1000), D(0)) is None
