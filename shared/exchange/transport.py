@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential
 
+from shared import spent_time
 from shared.config_sections import HyperliquidSettings
 from shared.exchange.breaker import Breaker
 from shared.exchange.errors import (
@@ -120,6 +121,7 @@ class VenueTransport:
             )
         except (requests.RequestException, OSError) as error:
             raise from_transport(error, endpoint) from error
+        spent_time.add("venue", response.elapsed.total_seconds())
         return raise_for_reply(response.status_code, response.text, endpoint)
 
     def read(

@@ -34,6 +34,7 @@ from order_gateway.models import (
     ResumeRequest,
 )
 from order_gateway.wiring import Gateway
+from shared import spent_time
 from shared.exchange.precision import plain
 from shared.orders.states import OrderState
 from shared.risk.audit import AuditError
@@ -75,15 +76,23 @@ def create_app(gateway: Gateway) -> FastAPI:
 
 def _add_order_routes(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/execute_order", response_model=OrderReply)
-    def execute_order(order: ExecuteOrder, http: Request) -> OrderReply:
-        """Carry out an order intent once; the same intent again returns what became of it."""
+    def execute_order(order: ExecuteOrder, http: Request, response: Response) -> OrderReply:
+        """Carry out an order intent once; the same intent again returns what became of it.
+
+        The ``Server-Timing`` header says where the time went: ``total``, ``journal`` and ``venue``.
+        """
         caller = propagate.extract(http.headers)
         attributes = {"intent_id": order.intent_id, "symbol": order.symbol}
-        with tracer.start_as_current_span(
-            "execute_order", caller, kind=SpanKind.SERVER, attributes=attributes
-        ) as span:
-            record = gateway.service.execute(order.request())
+        with (
+            spent_time.collect() as spent,
+            tracer.start_as_current_span(
+                "execute_order", caller, kind=SpanKind.SERVER, attributes=attributes
+            ) as span,
+        ):
+            with spent_time.part("total"):
+                record = gateway.service.execute(order.request())
             span.set_attribute("state", record.state.value)
+            response.headers["Server-Timing"] = spent.server_timing()
             return OrderReply.of(record)
 
     @app.get("/orders", response_model=list[OrderReply])

@@ -93,9 +93,7 @@ class FillsConsumer:
             cursor_ms, floor_ms = self._cursor()
             start_ms = max(floor_ms, cursor_ms - OVERLAP_MS)
             window = read_window(self._manager, start_ms)
-            fresh, losses = retry_deadlocks(
-                lambda: self._store(window.fills, cursor_ms, floor_ms)
-            )
+            fresh, losses = retry_deadlocks(lambda: self._store(window.fills, cursor_ms, floor_ms))
         for loss in losses:
             self._on_large_loss(loss)
         foreign = [f for f, intent_id in fresh if intent_id is None]

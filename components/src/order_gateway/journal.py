@@ -6,11 +6,12 @@ import dataclasses
 import secrets
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
 from order_gateway.lease_keeper import LeaseKeeper
+from shared import spent_time
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.exchange.signing import SignedAction
 from shared.orders.intents import OrderRequest
@@ -19,6 +20,10 @@ from shared.orders.states import OrderState
 from shared.storage.leases import LeaseStore
 from shared.storage.orders import FillStore, OrderRecord, OrderStore
 from shared.storage.risk_state import RiskState, RiskStateStore
+
+T = TypeVar("T")
+JOURNAL = "journal"
+"""The part of an order's time that is spent here."""
 
 
 class Journal:
@@ -35,7 +40,7 @@ class Journal:
 
     def look_up(self, intent_id: str) -> tuple[OrderRecord | None, RiskState]:
         """The intent, if it is known, and the risk state, as one reading."""
-        with UnitOfWork(self._engine) as uow:
+        with spent_time.part(JOURNAL), UnitOfWork(self._engine) as uow:
             return OrderStore(uow.conn).find(intent_id), RiskStateStore(uow.conn).load()
 
     def by_cloid(self, cloid: str) -> OrderRecord | None:
@@ -101,7 +106,7 @@ class Journal:
                 uow.commit()
                 return record
 
-        return retry_deadlocks(work)
+        return _committed(work)
 
     def sent(self, record: OrderRecord, action: SignedAction) -> OrderRecord:
         """Commit PENDING → SENT with nonce, expiry and body hash, while the lease is held."""
@@ -125,7 +130,7 @@ class Journal:
                 )
                 uow.commit()
 
-        retry_deadlocks(work)
+        _committed(work)
         return dataclasses.replace(
             record,
             state=OrderState.SENT,
@@ -147,7 +152,7 @@ class Journal:
                 uow.commit()
                 return updated
 
-        return retry_deadlocks(work)
+        return _committed(work)
 
     def use_nonce(self, nonce: int) -> None:
         """Commit a nonce that an action other than an order is about to use."""
@@ -159,4 +164,9 @@ class Journal:
                 OrderStore(uow.conn).save_nonce(self._signer, nonce)
                 uow.commit()
 
-        retry_deadlocks(work)
+        _committed(work)
+
+
+def _committed(work: Callable[[], T]) -> T:
+    with spent_time.part(JOURNAL):
+        return retry_deadlocks(work)

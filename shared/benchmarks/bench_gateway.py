@@ -1,0 +1,124 @@
+"""What the order gateway adds to an order, and how fast the kill switch takes hold.
+
+The gateway, its MariaDB (flushed to disk at every commit), its Redis and the paper exchange are
+processes of their own; orders come over HTTP at a fixed rate whether or not earlier ones have been
+answered.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+from shared.benchmarks.figure import Figure
+from shared.benchmarks.gateway_platform import SYMBOLS, Answer, Client, gateway_platform
+
+ORDERS_PER_S: Final = 50
+ORDERS: Final = 1_000
+WARM_UP_ORDERS: Final = 100
+CLIENTS: Final = 16
+SIZES: Final = {"BTC": "0.001", "ETH": "0.01", "SOL": "0.5", "HYPE": "2"}
+
+
+class _Load:
+    """Orders at ``ORDERS_PER_S``, symbol after symbol, buying and selling in turns."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._local = threading.local()
+        self._number = 0
+        self._pool = ThreadPoolExecutor(CLIENTS)
+
+    def send(self, count: int) -> list[Future[Answer]]:
+        """Hand out ``count`` orders on time; returns when the last one is on its way."""
+        begin = time.perf_counter()
+        sent = []
+        for place in range(count):
+            time.sleep(max(0.0, begin + place / ORDERS_PER_S - time.perf_counter()))
+            sent.append(self._pool.submit(self._one, self._number))
+            self._number += 1
+        return sent
+
+    def _one(self, number: int) -> Answer:
+        if not hasattr(self._local, "client"):
+            self._local.client = Client(self._port)
+        client: Client = self._local.client
+        return client.post("/execute_order", _order(number))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def _order(number: int) -> dict[str, Any]:
+    symbol = SYMBOLS[number % len(SYMBOLS)]
+    return {
+        "intent_id": f"hand:bench-{number}",
+        "symbol": symbol,
+        "side": "buy" if number // len(SYMBOLS) % 2 == 0 else "sell",
+        "size": SIZES[symbol],
+        "type": "market",
+        "origin": "hand",
+    }
+
+
+def gateway_latency() -> list[Figure]:
+    """Added latency of an order at 50/s: from request to reply, less the venue's part."""
+    with gateway_platform() as gateway:
+        load = _Load(gateway.port)
+        _filled(load.send(WARM_UP_ORDERS))
+        cpu = gateway.cpu_secs()
+        answers = _filled(load.send(ORDERS))
+        cpu = gateway.cpu_secs() - cpu
+        load.close()
+    added = [answer.secs * 1000 - answer.parts_ms["venue"] for answer in answers]
+    cuts = statistics.quantiles(added, n=100)
+    journal = statistics.median(answer.parts_ms["journal"] for answer in answers)
+    venue = statistics.median(answer.parts_ms["venue"] for answer in answers)
+    return [
+        Figure("gateway_p50_ms", cuts[49], "ms", goal=8.0, better="lower"),
+        Figure("gateway_p99_ms", cuts[98], "ms", goal=25.0, better="lower"),
+        Figure("gateway_journal_p50_ms", journal, "ms", better="lower"),
+        Figure("gateway_venue_p50_ms", venue, "ms", better="lower"),
+        Figure("gateway_cpu_ms_per_order", cpu * 1000 / ORDERS, "ms", better="lower"),
+    ]
+
+
+def kill_switch_to_block_s() -> Figure:
+    """From the request that sets the switch to the last order that still got through."""
+    with gateway_platform() as gateway:
+        load = _Load(gateway.port)
+        _filled(load.send(WARM_UP_ORDERS))
+        asked: list[float] = []
+
+        def set_switch() -> None:
+            asked.append(time.perf_counter())
+            body = {"action": "set", "reason": "a measurement", "actor": "bench"}
+            if Client(gateway.port).post("/risk/kill-switch", body).status != 200:
+                raise RuntimeError("the kill switch was not set")
+
+        with ThreadPoolExecutor(1) as hand:
+            before = load.send(ORDERS_PER_S)
+            switch = hand.submit(set_switch)
+            began = time.perf_counter()
+            after = load.send(4 * ORDERS_PER_S)
+            switch.result()
+        outcomes = [answer.result() for answer in after]
+        load.close()
+    _filled(before)
+    passed = [place for place, answer in enumerate(outcomes) if answer.status == 200]
+    if not any(answer.body.get("rule") == "kill_switch" for answer in outcomes):
+        raise RuntimeError("the kill switch has blocked no order")
+    last = max(passed, default=-1)
+    secs = began - asked[0] + (last + 1) / ORDERS_PER_S
+    return Figure("kill_switch_to_block_s", secs, "s", goal=1.0, better="lower")
+
+
+def _filled(sent: list[Future[Answer]]) -> list[Answer]:
+    answers = [future.result() for future in sent]
+    for answer in answers:
+        if answer.status != 200 or answer.body["state"] != "FILLED":
+            raise RuntimeError(f"an order was not filled: {answer.status} {answer.body}")
+    return answers
