@@ -17,10 +17,10 @@ from shared.clock import SystemClock
 from shared.config import Secrets, Settings
 from shared.database import make_engine, make_redis
 from shared.exchange_manager import ExchangeManager
+from shared.risk.account_epochs import EpochRules
 from shared.storage import redis_keys
 from shared.storage.balance_stream import BalanceEntryError, decode_balance
 from shared.storage.consumer_group import ConsumerGroup, Entry
-from take_profit.epochs import EpochRules
 from take_profit.service import TakeProfit
 from take_profit.venue_ledger import VenueLedger
 

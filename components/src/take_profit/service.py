@@ -17,10 +17,7 @@ from shared.exchange.errors import VenueError
 from shared.exchange.ledger_updates import LedgerUpdate
 from shared.observation import Known, aged
 from shared.ports import Clock
-from shared.storage import runs
-from shared.storage.balance_stream import KNOWN, BalanceUpdate
-from shared.storage.take_profit_state import TakeProfitState, TakeProfitStateStore
-from take_profit.epochs import (
+from shared.risk.account_epochs import (
     Epoch,
     EpochEnd,
     EpochRules,
@@ -30,6 +27,9 @@ from take_profit.epochs import (
     restart,
     shift,
 )
+from shared.storage import runs
+from shared.storage.balance_stream import KNOWN, BalanceUpdate
+from shared.storage.take_profit_state import TakeProfitState, TakeProfitStateStore
 
 log = structlog.get_logger(__name__)
 

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, insert, select
 from shared.database import UnitOfWork
 from shared.exchange.errors import VenueTimeout
 from shared.exchange.ledger_updates import LedgerUpdate
+from shared.risk.account_epochs import EpochEnd, EpochRules
 from shared.storage.balance_stream import BalanceUpdate, publish_balance
 from shared.storage.balances import Balance
 from shared.storage.consumer_group import ConsumerGroup
@@ -22,7 +23,6 @@ from shared.storage.redis_keys import BALANCE_STREAM
 from shared.storage.tables import epochs, iteration_shards, runs
 from shared.testing.clock import FrozenClock
 from take_profit.__main__ import GROUP, step
-from take_profit.epochs import EpochEnd, EpochRules
 from take_profit.service import TakeProfit, current
 
 RULES = EpochRules(threshold=0.05, drawdown_reset=0.2, baseline_samples=3)

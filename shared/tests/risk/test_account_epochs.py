@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from take_profit.epochs import (
+from shared.risk.account_epochs import (
     CONFIRMATIONS,
     Epoch,
     EpochEnd,
@@ -17,6 +18,7 @@ from take_profit.epochs import (
     Flow,
     Reading,
     advance,
+    advance_through,
     shift,
 )
 
@@ -182,3 +184,22 @@ def test_an_epoch_with_a_flow_ends_as_it_would_have_without(
             assert before.baseline is not None
             assert reading.value - before.baseline >= 0.05 * before.baseline
             assert reading.value - before.baseline <= 20.0 + 1e-6
+
+
+@given(st.lists(st.floats(60, 140), max_size=80), st.integers(1, 20))
+def test_many_readings_at_once_are_those_readings_one_by_one(
+    values: list[float], at_once: int
+) -> None:
+    at_ms = 1_000 + 10 * np.arange(len(values))
+    one_by_one, ends = Epoch(), []
+    for time_ms, value in zip(at_ms.tolist(), values, strict=True):
+        one_by_one, end = advance(one_by_one, Reading(time_ms, value), RULES)
+        ends += [] if end is None else [(time_ms, end)]
+    together, found, start = Epoch(), [], 0
+    while start < len(values):
+        part = slice(start, start + at_once)
+        together, end, taken = advance_through(together, at_ms[part], np.array(values[part]), RULES)
+        start += taken
+        found += [] if end is None else [(int(at_ms[start - 1]), end)]
+    assert found == ends
+    assert together == one_by_one

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 CONFIRMATIONS = 2
 
 
@@ -124,6 +127,56 @@ def advance(epoch: Epoch, reading: Reading, rules: EpochRules) -> tuple[Epoch, E
     if count < CONFIRMATIONS:
         return replace(after, pending=shown, pending_count=count), None
     return restart(after, after.flows_until_ms), shown
+
+
+def advance_through(
+    epoch: Epoch, at_ms: NDArray[np.int64], values: NDArray[np.float64], rules: EpochRules
+) -> tuple[Epoch, EpochEnd | None, int]:
+    """``advance`` over one reading after the other until an epoch ends, or to the last.
+
+    ``at_ms`` rise beyond ``epoch.last_ms``. Returns the epoch, how it ended, and the number of
+    readings taken; the readings after an end are the next epoch's.
+    """
+    taken = 0
+    while taken < len(values):
+        epoch, skipped = _skip(epoch, at_ms[taken:], values[taken:], rules)
+        taken += skipped
+        if taken == len(values):
+            break
+        reading = Reading(int(at_ms[taken]), float(values[taken]))
+        epoch, end = advance(epoch, reading, rules)
+        taken += 1
+        if end is not None:
+            return epoch, end, taken
+    return epoch, None, taken
+
+
+def _skip(
+    epoch: Epoch, at_ms: NDArray[np.int64], values: NDArray[np.float64], rules: EpochRules
+) -> tuple[Epoch, int]:
+    """The epoch after the next readings that show no end, and how many those are.
+
+    None are skipped where each has to be looked at: while a baseline or an end is under way.
+    """
+    last, peak = epoch.last, epoch.peak
+    if epoch.baseline is None or peak is None or last is None or epoch.pending is not None:
+        return epoch, 0
+    before = np.concatenate([[last.value], values[:-1]])
+    reached = np.minimum(before, values)
+    shows = values >= epoch.baseline * (1 + rules.threshold)
+    highest = np.maximum.accumulate(np.maximum(reached, peak.value))
+    shows |= values <= highest * (1 - rules.drawdown_reset)
+    count = int(np.argmax(shows)) if shows.any() else len(values)
+    if count == 0:
+        return epoch, 0
+    top = int(np.argmax(reached[:count]))
+    if reached[top] > peak.value:
+        first_ms = last.at_ms if top == 0 else int(at_ms[top - 1])
+        peak = Reading(
+            first_ms if before[top] <= values[top] else int(at_ms[top]), float(reached[top])
+        )
+    last = Reading(int(at_ms[count - 1]), float(values[count - 1]))
+    return replace(epoch, peak=peak, last=last, last_ms=last.at_ms), count
 
 
 def _observe(epoch: Epoch, reading: Reading, rules: EpochRules) -> Epoch:
