@@ -10,10 +10,9 @@ from collections.abc import Callable
 
 import structlog
 
-from order_gateway.journal import Journal
-from order_gateway.nonces import NonceAllocator
 from order_gateway.sender import ActionSender
-from shared.exchange.signing import ActionSigner, schedule_cancel_action
+from order_gateway.signing_desk import SigningDesk
+from shared.exchange.signing import schedule_cancel_action
 
 log = structlog.get_logger(__name__)
 
@@ -28,15 +27,11 @@ class DeadManSwitch:
     def __init__(
         self,
         *,
-        journal: Journal,
-        signer: ActionSigner,
-        nonces: NonceAllocator,
+        desk: SigningDesk,
         sender: ActionSender,
         clock_ms: Callable[[], int],
     ) -> None:
-        self._journal = journal
-        self._signer = signer
-        self._nonces = nonces
+        self._desk = desk
         self._sender = sender
         self._clock_ms = clock_ms
         self._scheduled = False
@@ -59,7 +54,5 @@ class DeadManSwitch:
         self._next_ms = now_ms + REFRESH_MS if resting else 0
 
     def _send(self, at_ms: int | None) -> str | None:
-        nonce = self._nonces.next()
-        self._journal.use_nonce(nonce)
-        action = self._signer.sign(schedule_cancel_action(at_ms), nonce=nonce)
+        action = self._desk.other(schedule_cancel_action(at_ms))
         return self._sender.other(action, "scheduleCancel")

@@ -13,12 +13,12 @@ from order_gateway.account import AccountView
 from order_gateway.errors import Conflict, GatewayError, NotFound, NotReady
 from order_gateway.journal import Journal
 from order_gateway.markets import Markets
-from order_gateway.nonces import NonceAllocator
 from order_gateway.resolver import Resolver
 from order_gateway.sender import ActionSender
 from order_gateway.service import OrderService
+from order_gateway.signing_desk import SigningDesk
 from shared.exchange.precision import plain
-from shared.exchange.signing import ActionSigner, cancel_by_cloid_action
+from shared.exchange.signing import cancel_by_cloid_action
 from shared.observation import Known
 from shared.orders.intents import OrderRequest, plan_intent_id
 from shared.orders.replies import CancelVerdict
@@ -53,8 +53,7 @@ class Exits:
         resolver: Resolver,
         markets: Markets,
         account: AccountView,
-        signer: ActionSigner,
-        nonces: NonceAllocator,
+        desk: SigningDesk,
         sender: ActionSender,
         audit: AuditTrail,
         cancel_expiry_ms: int,
@@ -65,8 +64,7 @@ class Exits:
         self._resolver = resolver
         self._markets = markets
         self._account = account
-        self._signer = signer
-        self._nonces = nonces
+        self._desk = desk
         self._sender = sender
         self._audit = audit
         self._cancel_expiry_ms = cancel_expiry_ms
@@ -180,16 +178,13 @@ class Exits:
 
     def _send_cancel(self, record: OrderRecord, reason: str) -> CancelVerdict:
         market = self._markets.require(record.symbol)
-        nonce = self._nonces.next()
-        self._journal.use_nonce(nonce)
-        fields = {"cloid": record.cloid, "intent_id": record.intent_id, "nonce": nonce}
+        action = self._desk.other(
+            cancel_by_cloid_action(market.asset.index, record.cloid),
+            expires_after_ms=self._clock_ms() + self._cancel_expiry_ms,
+        )
+        fields = {"cloid": record.cloid, "intent_id": record.intent_id, "nonce": action.nonce}
         try:
             self._audit.append("cancel", self._clock_ms(), {**fields, "reason": reason})
         except AuditError as error:
             log.error("audit_trail_failed", reason=str(error))  # noqa: TRY400
-        action = self._signer.sign(
-            cancel_by_cloid_action(market.asset.index, record.cloid),
-            nonce=nonce,
-            expires_after_ms=self._clock_ms() + self._cancel_expiry_ms,
-        )
         return self._sender.cancel(action)

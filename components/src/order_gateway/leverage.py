@@ -7,12 +7,11 @@ from collections.abc import Iterable
 import structlog
 
 from order_gateway.errors import NotReady
-from order_gateway.journal import Journal
 from order_gateway.markets import LeverageSetting, Markets, read_leverage
-from order_gateway.nonces import NonceAllocator
 from order_gateway.sender import ActionSender
+from order_gateway.signing_desk import SigningDesk
 from shared.exchange.errors import VenueError
-from shared.exchange.signing import ActionSigner, update_leverage_action
+from shared.exchange.signing import update_leverage_action
 from shared.exchange_manager import ExchangeManager
 
 log = structlog.get_logger(__name__)
@@ -26,16 +25,12 @@ class LeverageSetter:
         *,
         manager: ExchangeManager,
         markets: Markets,
-        journal: Journal,
-        signer: ActionSigner,
-        nonces: NonceAllocator,
+        desk: SigningDesk,
         sender: ActionSender,
     ) -> None:
         self._manager = manager
         self._markets = markets
-        self._journal = journal
-        self._signer = signer
-        self._nonces = nonces
+        self._desk = desk
         self._sender = sender
         self._verified: set[str] = set()
 
@@ -65,11 +60,8 @@ class LeverageSetter:
         if read_leverage(self._manager, symbol) == wanted:
             self._verified.add(symbol)
             return None
-        nonce = self._nonces.next()
-        self._journal.use_nonce(nonce)
-        action = self._signer.sign(
-            update_leverage_action(market.asset.index, market.leverage, is_cross=market.is_cross),
-            nonce=nonce,
+        action = self._desk.other(
+            update_leverage_action(market.asset.index, market.leverage, is_cross=market.is_cross)
         )
         refusal = self._sender.other(action, "updateLeverage")
         found = read_leverage(self._manager, symbol)

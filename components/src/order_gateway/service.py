@@ -5,38 +5,30 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
-from decimal import Decimal
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from order_gateway.account import AccountView
 from order_gateway.emergency_exits import EmergencyExits, unsaved_record
-from order_gateway.errors import Conflict, InvalidOrder, NotReady, RiskBlocked
+from order_gateway.errors import Conflict, NotReady
 from order_gateway.in_flight import InFlight
 from order_gateway.journal import Journal
 from order_gateway.leverage import LeverageSetter
-from order_gateway.markets import Market, Markets
-from order_gateway.nonces import NonceAllocator
-from order_gateway.prices import PriceReader
+from order_gateway.markets import Market
+from order_gateway.order_check import OrderCheck, PreparedOrder
 from order_gateway.publisher import OrderPublisher
 from order_gateway.readiness import Readiness
 from order_gateway.risk_gate import RiskGate
 from order_gateway.sender import ActionSender
+from order_gateway.signing_desk import SigningDesk
 from shared import instruments
-from shared.config_sections import GatewaySettings
-from shared.exchange.precision import FilterViolation, plain
-from shared.exchange.signing import ActionSigner, SignedAction, order_action
-from shared.observation import Known, Observation, Stale
+from shared.exchange.signing import SignedAction, order_action
 from shared.orders.intents import OrderRequest, derive_cloid
 from shared.orders.replies import Verdict
 from shared.orders.states import OrderState
-from shared.risk.audit import AuditError, AuditTrail
-from shared.risk.checks import Blocked
-from shared.risk.limits import OrderFacts
 from shared.storage.leases import LeaseLost
 from shared.storage.orders import IntentMismatch, JournalConflict, OrderRecord, check_same
-from shared.storage.risk_state import NOTHING_STORED, RiskState
+from shared.storage.risk_state import NOTHING_STORED
 
 log = structlog.get_logger(__name__)
 
@@ -47,18 +39,14 @@ class OrderService:
     def __init__(
         self,
         *,
-        settings: GatewaySettings,
         wallet: str,
+        expires_after_ms: int,
         journal: Journal,
-        markets: Markets,
-        prices: PriceReader,
-        account: AccountView,
+        check: OrderCheck,
         risk: RiskGate,
-        signer: ActionSigner,
-        nonces: NonceAllocator,
+        desk: SigningDesk,
         sender: ActionSender,
         publisher: OrderPublisher,
-        audit: AuditTrail,
         readiness: Readiness,
         in_flight: InFlight,
         leverage: LeverageSetter,
@@ -66,18 +54,14 @@ class OrderService:
         clock_ms: Callable[[], int],
         on_trade: Callable[[], None],
     ) -> None:
-        self._settings = settings
         self._wallet = wallet
+        self._expires_after_ms = expires_after_ms
         self._journal = journal
-        self._markets = markets
-        self._prices = prices
-        self._account = account
+        self._check = check
         self._risk = risk
-        self._signer = signer
-        self._nonces = nonces
+        self._desk = desk
         self._sender = sender
         self._publisher = publisher
-        self._audit = audit
         self._readiness = readiness
         self._in_flight = in_flight
         self._leverage = leverage
@@ -100,165 +84,20 @@ class OrderService:
             return self._exit_without_database(request)
         known = known or self._emergency.known(request)
         if known is not None:
-            return self._repeated(known, request)
-        market = self._markets.require(request.symbol)
+            return _repeated(known, request)
+        order = self._check.prepare(request)
         if not request.reduce_only:
             self._leverage.require(request.symbol)
-        reference = self.reference_price(request)
-        facts = self.prepare(request, market, reference)
         started = time.monotonic()
         with self._in_flight.hold(request.intent_id):
-            self.check_risk(request, facts, reference, state)
-            record = self._send_once(request, market, facts)
+            self._check.allow(order, state)
+            record = self._send_once(order)
         instruments.record_order_time(request.origin, time.monotonic() - started)
         return record
 
     def remember(self, records: Iterable[OrderRecord]) -> None:
         """Keep the names of journaled intents: while the journal is away, none is sent again."""
         self._seen.update(record.intent_id for record in records)
-
-    def _exit_without_database(self, request: OrderRequest) -> OrderRecord:
-        """A reduce-only order under the emergency journal; risk sees the order alone."""
-        known = self._emergency.known(request)
-        if known is not None:
-            return known
-        if request.intent_id in self._seen:
-            raise NotReady(f"{request.intent_id} was sent before; what became of it is in MariaDB")
-        market = self._markets.require(request.symbol)
-        reference = self.reference_price(request)
-        facts = self.prepare(request, market, reference)
-        with self._in_flight.hold(request.intent_id):
-            self.check_risk(request, facts, reference, NOTHING_STORED)
-            record = unsaved_record(
-                request,
-                cloid=derive_cloid(self._wallet, self._journal.identity(), request.intent_id),
-                size=facts.size,
-                limit_price=facts.limit_price,
-                now_ms=self._clock_ms(),
-            )
-            record = self._emergency.send(record, request, self.sign(record, market))
-        self._publisher.updated(record)
-        return record
-
-    def reference_price(self, request: OrderRequest) -> Observation[Decimal]:
-        """The price that the order is judged against."""
-        return self._prices.reference(
-            request.symbol, self._clock_ms(), exit_order=request.reduce_only
-        )
-
-    def _repeated(self, known: OrderRecord, request: OrderRequest) -> OrderRecord:
-        try:
-            check_same(known, request)
-        except IntentMismatch as error:
-            raise Conflict(str(error)) from error
-        return known
-
-    def prepare(
-        self, request: OrderRequest, market: Market, reference: Observation[Decimal]
-    ) -> OrderFacts:
-        """Round to what the venue takes: sizes down, prices never worse."""
-        try:
-            size = market.filters.round_size(request.size)
-            price = self._limit_price(request, market, reference)
-            market.filters.check_notional(
-                price, size, closes_whole_position=self._may_close_all(request, size)
-            )
-        except FilterViolation as error:
-            raise InvalidOrder(error.rule, error.value, error.limit) from error
-        return OrderFacts(
-            symbol=request.symbol,
-            side=request.side,
-            size=size,
-            limit_price=price,
-            reduce_only=request.reduce_only,
-            leverage=market.leverage,
-        )
-
-    def _limit_price(
-        self, request: OrderRequest, market: Market, reference: Observation[Decimal]
-    ) -> Decimal:
-        if request.price is not None:
-            return market.filters.round_price(request.price, request.side)
-        if isinstance(reference, Known):
-            bound_bps = Decimal(str(self._settings.max_slippage_bps))
-            return market.filters.slippage_bound(reference.value, request.side, bound_bps)
-        why = "the feed's price is too old" if isinstance(reference, Stale) else reference.reason
-        limit = f"at most {self._risk.limits.max_price_age_ms / 1000:g} s old"
-        raise RiskBlocked("price_age", why, limit)
-
-    def _may_close_all(self, request: OrderRequest, size: Decimal) -> bool:
-        """Whether a reduce-only order may be exempt from the minimum notional.
-
-        While the position is not known the venue decides; an exit is never refused here.
-        """
-        if not request.reduce_only:
-            return False
-        account = self._account.latest()
-        if not isinstance(account, Known):
-            return True
-        position = account.value.positions.get(request.symbol)
-        return position is None or size >= abs(position.size)
-
-    def check_risk(
-        self,
-        request: OrderRequest,
-        facts: OrderFacts,
-        reference: Observation[Decimal],
-        state: RiskState,
-    ) -> None:
-        """Ask the risk rules and audit their decision; raises ``RiskBlocked`` or ``NotReady``."""
-        decision = self._risk.decide(request.intent_id, facts, reference, state)
-        fields = {
-            "intent_id": request.intent_id,
-            "symbol": facts.symbol,
-            "side": facts.side,
-            "size": plain(facts.size),
-            "limit_price": plain(facts.limit_price),
-            "reduce_only": facts.reduce_only,
-            "origin": request.origin,
-        }
-        if isinstance(decision, Blocked):
-            rule = {"rule": decision.rule, "value": decision.value, "limit": decision.limit}
-            self._record("order_blocked", {**fields, **rule}, required=False)
-            instruments.record_risk_block(decision.rule)
-            raise RiskBlocked(decision.rule, decision.value, decision.limit)
-        try:
-            self._record("order_allowed", fields, required=not facts.reduce_only)
-        except NotReady:
-            self._risk.release(request.intent_id, traded=False)
-            raise
-
-    def _send_once(self, request: OrderRequest, market: Market, facts: OrderFacts) -> OrderRecord:
-        cloid = derive_cloid(self._wallet, self._journal.identity(), request.intent_id)
-        try:
-            record = self._journal.open(
-                request, cloid=cloid, size=facts.size, limit_price=facts.limit_price
-            )
-        except JournalConflict as error:
-            known, _ = self._journal.look_up(request.intent_id)
-            if known is not None:  # the same intent, at the same moment, by another thread
-                return self._repeated(known, request)
-            self._risk.release(request.intent_id, traded=False)
-            raise Conflict(str(error)) from error
-        self.remember([record])
-        action = self.sign(record, market)
-        try:
-            record = self._journal.sent(record, action)
-        except (LeaseLost, NotReady) as error:
-            self.finish(record, Verdict(OrderState.NOT_PLACED, "never sent: the lease was lost"))
-            raise NotReady(str(error)) from error
-        verdict, reply = self._sender.order(
-            action,
-            size=record.size,
-            tif=record.tif,
-            priority="exit" if record.reduce_only else "reconcile",
-        )
-        try:
-            return self.finish(record, verdict, reply)
-        except SQLAlchemyError as error:
-            log.error("outcome_not_journaled", intent_id=record.intent_id, reason=str(error))  # noqa: TRY400
-            reason = "sent; its outcome will be journaled when the database answers again"
-            return dataclasses.replace(record, state=OrderState.UNKNOWN, reason=reason)
 
     def finish(self, record: OrderRecord, verdict: Verdict, reply: object = None) -> OrderRecord:
         """Journal a verdict, let go of the reserved exposure where it is final, and publish."""
@@ -270,7 +109,72 @@ class OrderService:
         self._publisher.updated(updated)
         return updated
 
-    def sign(self, record: OrderRecord, market: Market) -> SignedAction:
+    def _exit_without_database(self, request: OrderRequest) -> OrderRecord:
+        """A reduce-only order under the emergency journal; risk sees the order alone."""
+        known = self._emergency.known(request)
+        if known is not None:
+            return known
+        if request.intent_id in self._seen:
+            raise NotReady(f"{request.intent_id} was sent before; what became of it is in MariaDB")
+        order = self._check.prepare(request)
+        with self._in_flight.hold(request.intent_id):
+            self._check.allow(order, NOTHING_STORED)
+            record = unsaved_record(
+                request,
+                cloid=self._cloid(request),
+                size=order.facts.size,
+                limit_price=order.facts.limit_price,
+                now_ms=self._clock_ms(),
+            )
+            record = self._emergency.send(record, request, self._sign(record, order.market))
+        self._publisher.updated(record)
+        return record
+
+    def _send_once(self, order: PreparedOrder) -> OrderRecord:
+        request, facts = order.request, order.facts
+        try:
+            record = self._journal.open(
+                request,
+                cloid=self._cloid(request),
+                size=facts.size,
+                limit_price=facts.limit_price,
+            )
+        except JournalConflict as error:
+            known, _ = self._journal.look_up(request.intent_id)
+            if known is not None:  # the same intent, at the same moment, by another thread
+                return _repeated(known, request)
+            self._risk.release(request.intent_id, traded=False)
+            raise Conflict(str(error)) from error
+        except SQLAlchemyError:  # at most PENDING, and never sent: nothing is on its way
+            self._risk.release(request.intent_id, traded=False)
+            raise
+        self.remember([record])
+        action = self._sign(record, order.market)
+        try:
+            record = self._journal.sent(record, action)
+        except (LeaseLost, NotReady) as error:
+            self.finish(record, Verdict(OrderState.NOT_PLACED, "never sent: the lease was lost"))
+            raise NotReady(str(error)) from error
+        verdict, reply = self._sender.order(
+            action,
+            size=record.size,
+            tif=record.tif,
+            priority="exit" if record.reduce_only else "reconcile",
+        )
+        return self._conclude(record, verdict, reply)
+
+    def _conclude(self, record: OrderRecord, verdict: Verdict, reply: object) -> OrderRecord:
+        try:
+            return self.finish(record, verdict, reply)
+        except SQLAlchemyError as error:
+            log.error("outcome_not_journaled", intent_id=record.intent_id, reason=str(error))  # noqa: TRY400
+            reason = "sent; its outcome will be journaled when the database answers again"
+            return dataclasses.replace(record, state=OrderState.UNKNOWN, reason=reason)
+
+    def _cloid(self, request: OrderRequest) -> str:
+        return derive_cloid(self._wallet, self._journal.identity(), request.intent_id)
+
+    def _sign(self, record: OrderRecord, market: Market) -> SignedAction:
         """Sign a journaled order with a fresh nonce and its expiry."""
         action = order_action(
             asset=market.asset.index,
@@ -281,14 +185,13 @@ class OrderService:
             tif=record.tif,
             cloid=record.cloid,
         )
-        expires_ms = self._clock_ms() + round(self._settings.expires_after_secs * 1000)
-        return self._signer.sign(action, nonce=self._nonces.next(), expires_after_ms=expires_ms)
+        expires_ms = self._clock_ms() + self._expires_after_ms
+        return self._desk.order(action, expires_after_ms=expires_ms)
 
-    def _record(self, event: str, fields: dict[str, object], *, required: bool) -> None:
-        """Write to the audit trail; without it nothing new is opened, but exits go on."""
-        try:
-            self._audit.append(event, self._clock_ms(), fields)
-        except AuditError as error:
-            log.error("audit_trail_failed", reason=str(error))  # noqa: TRY400
-            if required:
-                raise NotReady(f"the audit trail cannot be written: {error}") from error
+
+def _repeated(known: OrderRecord, request: OrderRequest) -> OrderRecord:
+    try:
+        check_same(known, request)
+    except IntentMismatch as error:
+        raise Conflict(str(error)) from error
+    return known

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
+from threading import Event
+
+from redis import Redis
+from sqlalchemy import Engine
 
 from order_gateway.account import AccountView
 from order_gateway.clock import wall_ms
@@ -21,6 +25,7 @@ from order_gateway.lease_keeper import LeaseKeeper
 from order_gateway.leverage import LeverageSetter
 from order_gateway.markets import Markets
 from order_gateway.nonces import NonceAllocator
+from order_gateway.order_check import OrderCheck
 from order_gateway.prices import PriceReader
 from order_gateway.publisher import OrderPublisher
 from order_gateway.readiness import Readiness
@@ -29,12 +34,14 @@ from order_gateway.risk_gate import RiskGate, limits_of
 from order_gateway.runtime import Runtime
 from order_gateway.sender import ActionSender
 from order_gateway.service import OrderService
+from order_gateway.signing_desk import SigningDesk
 from shared.config import Secrets, Settings
 from shared.database import make_redis
 from shared.exchange.signing import ActionSigner
 from shared.exchange_manager import ExchangeManager
 from shared.orders.evidence import EvidenceRules
 from shared.risk.audit import AuditTrail
+from shared.risk.limits import RiskLimits
 
 EVIDENCE_SPACING_MS = 1_000
 
@@ -55,140 +62,214 @@ class Gateway:
     max_body_bytes: int
 
 
+@dataclass(frozen=True)
+class _Edges:
+    """What touches the outside, and the state that everything else shares."""
+
+    settings: Settings
+    wallet: str
+    engine: Engine
+    client: Redis
+    manager: ExchangeManager
+    audit: AuditTrail
+    limits: RiskLimits
+    readiness: Readiness
+    keeper: LeaseKeeper
+    signer: ActionSigner
+    journal: Journal
+    nonces: NonceAllocator
+    desk: SigningDesk
+    sender: ActionSender
+    markets: Markets
+    account: AccountView
+    risk: RiskGate
+    in_flight: InFlight
+    traded: Event
+
+
+@dataclass(frozen=True)
+class _Orders:
+    """What carries out, settles and ends orders."""
+
+    service: OrderService
+    resolver: Resolver
+    exits: Exits
+    leverage: LeverageSetter
+    emergency: EmergencyExits
+
+
 def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) -> Gateway:
     """Wire a gateway; raises ``ValueError`` for an unusable key, ``AuditError`` for the trail."""
-    hyperliquid = secrets.exchanges.hyperliquid
-    gateway = settings.order_gateway
-    wallet = hyperliquid.walletAddress.lower()
-    signer = ActionSigner.from_key(
-        hyperliquid.privateKey, mainnet=settings.venue.network == "mainnet"
+    edges = _edges(settings, secrets)
+    orders = _orders(edges)
+    guard = _guard(edges)
+    return Gateway(
+        service=orders.service,
+        exits=orders.exits,
+        guard=guard,
+        journal=edges.journal,
+        readiness=edges.readiness,
+        audit=edges.audit,
+        runtime=_runtime(edges, orders, guard, on_crash),
+        manager=edges.manager,
+        token=secrets.order_gateway.token.get_secret_value(),
+        max_body_bytes=settings.order_gateway.max_body_bytes,
     )
-    audit = AuditTrail(settings.risk.audit_trail)
+
+
+def _edges(settings: Settings, secrets: Secrets) -> _Edges:
+    hyperliquid = secrets.exchanges.hyperliquid
+    wallet = hyperliquid.walletAddress.lower()
+    mainnet = settings.venue.network == "mainnet"
+    signer = ActionSigner.from_key(hyperliquid.privateKey, mainnet=mainnet)
     engine = make_pooled_engine(settings, secrets)
     client = make_redis(settings, secrets)
     manager = ExchangeManager(settings, wallet, client)
     limits = limits_of(settings.risk)
-    readiness = Readiness()
     keeper = LeaseKeeper(engine)
     journal = Journal(engine, keeper, signer.address, wall_ms)
     nonces = NonceAllocator(wall_ms)
-    sender = ActionSender(manager.transport)
-    markets = Markets(gateway.leverage)
     account = AccountView(manager, wall_ms)
-    risk = RiskGate(limits, account, wall_ms)
-    guard = RiskGuard(
+    return _Edges(
+        settings=settings,
+        wallet=wallet,
         engine=engine,
+        client=client,
         manager=manager,
-        account=account,
+        audit=AuditTrail(settings.risk.audit_trail),
         limits=limits,
-        audit=audit,
-        readiness=readiness,
-        pause_on_external_fill=gateway.pause_on_external_fill,
-        clock_ms=wall_ms,
-    )
-    in_flight = InFlight()
-    traded = threading.Event()
-    leverage = LeverageSetter(
-        manager=manager,
-        markets=markets,
-        journal=journal,
+        readiness=Readiness(),
+        keeper=keeper,
         signer=signer,
+        journal=journal,
         nonces=nonces,
-        sender=sender,
+        desk=SigningDesk(signer, nonces, journal),
+        sender=ActionSender(manager.transport),
+        markets=Markets(settings.order_gateway.leverage),
+        account=account,
+        risk=RiskGate(limits, account, wall_ms),
+        in_flight=InFlight(),
+        traded=Event(),
+    )
+
+
+def _orders(edges: _Edges) -> _Orders:
+    leverage = LeverageSetter(
+        manager=edges.manager, markets=edges.markets, desk=edges.desk, sender=edges.sender
     )
     emergency = EmergencyExits(
-        journal=EmergencyJournal(gateway.emergency_journal),
-        sender=sender,
-        engine=engine,
-        signer=signer.address,
+        journal=EmergencyJournal(edges.settings.order_gateway.emergency_journal),
+        sender=edges.sender,
+        engine=edges.engine,
+        signer=edges.signer.address,
         clock_ms=wall_ms,
     )
-    service = OrderService(
-        settings=gateway,
-        wallet=wallet,
-        journal=journal,
-        markets=markets,
-        prices=PriceReader(client, manager, limits.max_price_age_ms),
-        account=account,
-        risk=risk,
-        signer=signer,
-        nonces=nonces,
-        sender=sender,
-        publisher=OrderPublisher(client),
-        audit=audit,
-        readiness=readiness,
-        in_flight=in_flight,
-        leverage=leverage,
-        emergency=emergency,
-        clock_ms=wall_ms,
-        on_trade=traded.set,
-    )
+    service = _service(edges, leverage, emergency)
     resolver = Resolver(
-        journal=journal,
+        journal=edges.journal,
         service=service,
-        manager=manager,
-        in_flight=in_flight,
+        manager=edges.manager,
+        in_flight=edges.in_flight,
         rules=EvidenceRules(
-            margin_ms=round(gateway.evidence_margin_secs * 1000), spacing_ms=EVIDENCE_SPACING_MS
+            margin_ms=_ms(edges.settings.order_gateway.evidence_margin_secs),
+            spacing_ms=EVIDENCE_SPACING_MS,
         ),
         clock_ms=wall_ms,
     )
     exits = Exits(
-        journal=journal,
+        journal=edges.journal,
         service=service,
         resolver=resolver,
-        markets=markets,
-        account=account,
-        signer=signer,
-        nonces=nonces,
-        sender=sender,
-        audit=audit,
-        cancel_expiry_ms=round(gateway.expires_after_secs * 1000),
+        markets=edges.markets,
+        account=edges.account,
+        desk=edges.desk,
+        sender=edges.sender,
+        audit=edges.audit,
+        cancel_expiry_ms=_ms(edges.settings.order_gateway.expires_after_secs),
         clock_ms=wall_ms,
     )
+    return _Orders(service, resolver, exits, leverage, emergency)
+
+
+def _service(edges: _Edges, leverage: LeverageSetter, emergency: EmergencyExits) -> OrderService:
+    settings = edges.settings.order_gateway
+    check = OrderCheck(
+        markets=edges.markets,
+        prices=PriceReader(edges.client, edges.manager, edges.limits.max_price_age_ms),
+        account=edges.account,
+        risk=edges.risk,
+        audit=edges.audit,
+        max_slippage_bps=Decimal(str(settings.max_slippage_bps)),
+        clock_ms=wall_ms,
+    )
+    return OrderService(
+        wallet=edges.wallet,
+        expires_after_ms=_ms(settings.expires_after_secs),
+        journal=edges.journal,
+        check=check,
+        risk=edges.risk,
+        desk=edges.desk,
+        sender=edges.sender,
+        publisher=OrderPublisher(edges.client),
+        readiness=edges.readiness,
+        in_flight=edges.in_flight,
+        leverage=leverage,
+        emergency=emergency,
+        clock_ms=wall_ms,
+        on_trade=edges.traded.set,
+    )
+
+
+def _guard(edges: _Edges) -> RiskGuard:
+    return RiskGuard(
+        engine=edges.engine,
+        manager=edges.manager,
+        account=edges.account,
+        limits=edges.limits,
+        audit=edges.audit,
+        readiness=edges.readiness,
+        pause_on_external_fill=edges.settings.order_gateway.pause_on_external_fill,
+        clock_ms=wall_ms,
+    )
+
+
+def _runtime(
+    edges: _Edges, orders: _Orders, guard: RiskGuard, on_crash: Callable[[], None]
+) -> Runtime:
+    settings = edges.settings
     fills = FillsConsumer(
-        engine,
-        manager,
-        limits=limits,
+        edges.engine,
+        edges.manager,
+        limits=edges.limits,
         clock_ms=wall_ms,
         on_external=guard.external_fills,
         on_large_loss=guard.large_loss,
     )
-    runtime = Runtime(
-        journal=journal,
-        service=service,
-        keeper=keeper,
-        nonces=nonces,
-        markets=markets,
-        manager=manager,
-        risk=risk,
+    return Runtime(
+        journal=edges.journal,
+        service=orders.service,
+        keeper=edges.keeper,
+        nonces=edges.nonces,
+        markets=edges.markets,
+        manager=edges.manager,
+        risk=edges.risk,
         guard=guard,
-        account=account,
+        account=edges.account,
         fills=fills,
-        resolver=resolver,
-        exits=exits,
-        leverage=leverage,
-        emergency=emergency,
-        dead_man=DeadManSwitch(
-            journal=journal, signer=signer, nonces=nonces, sender=sender, clock_ms=wall_ms
-        ),
-        readiness=readiness,
+        resolver=orders.resolver,
+        exits=orders.exits,
+        leverage=orders.leverage,
+        emergency=orders.emergency,
+        dead_man=DeadManSwitch(desk=edges.desk, sender=edges.sender, clock_ms=wall_ms),
+        readiness=edges.readiness,
         symbols=settings.reconciliation_engine.symbols,
-        resolve_interval_secs=gateway.resolve_interval_secs,
-        resting_ttl_ms=round(gateway.resting_ttl_secs * 1000),
+        resolve_interval_secs=settings.order_gateway.resolve_interval_secs,
+        resting_ttl_ms=_ms(settings.order_gateway.resting_ttl_secs),
         clock_ms=wall_ms,
         on_crash=on_crash,
-        traded=traded,
+        traded=edges.traded,
     )
-    return Gateway(
-        service=service,
-        exits=exits,
-        guard=guard,
-        journal=journal,
-        readiness=readiness,
-        audit=audit,
-        runtime=runtime,
-        manager=manager,
-        token=secrets.order_gateway.token.get_secret_value(),
-        max_body_bytes=gateway.max_body_bytes,
-    )
+
+
+def _ms(secs: float) -> int:
+    return round(secs * 1000)

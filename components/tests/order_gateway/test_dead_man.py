@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from order_gateway.dead_man import AHEAD_MS, REFRESH_MS, REFUSED_PAUSE_MS, DeadManSwitch
 from order_gateway.nonces import NonceAllocator
+from order_gateway.signing_desk import SigningDesk
 from shared.exchange.signing import ActionSigner, SignedAction
 
 
@@ -36,9 +37,11 @@ class Bench:
         self.now_ms = 1_000_000
         self.journal, self.sender = FakeJournal(), FakeSender()
         self.switch = DeadManSwitch(
-            journal=self.journal,  # type: ignore[arg-type]
-            signer=ActionSigner.from_key(SecretStr("0x" + "11" * 32), mainnet=False),
-            nonces=NonceAllocator(lambda: self.now_ms),
+            desk=SigningDesk(
+                ActionSigner.from_key(SecretStr("0x" + "11" * 32), mainnet=False),
+                NonceAllocator(lambda: self.now_ms),
+                self.journal,  # type: ignore[arg-type]
+            ),
             sender=self.sender,  # type: ignore[arg-type]
             clock_ms=lambda: self.now_ms,
         )
