@@ -9,10 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from shared.storage.tables import leases
+
+_DATABASE_MS = func.unix_timestamp(text("SYSDATE(3)")) * 1000
+_REQUIRE = (
+    select(leases.c.fence)
+    .where(
+        leases.c.name == bindparam("of"),
+        leases.c.owner == bindparam("holder"),
+        leases.c.fence == bindparam("under"),
+        leases.c.expires_ms > _DATABASE_MS,
+    )
+    .with_for_update(read=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +66,18 @@ class LeaseStore:
 
     def renew(self, lease: Lease, ttl_ms: int) -> None:
         """Extend a lease that is still held; raises ``LeaseLost``."""
-        now_ms = self._now_ms()
         changed = self._conn.execute(
             update(leases)
-            .where(*_held(lease), leases.c.expires_ms > now_ms)
-            .values(expires_ms=now_ms + ttl_ms)
+            .where(*_held(lease), leases.c.expires_ms > _DATABASE_MS)
+            .values(expires_ms=_DATABASE_MS + ttl_ms)
         )
         if changed.rowcount != 1:
             raise LeaseLost(f"the lease {lease.name} is no longer held by {lease.owner}")
 
     def require(self, lease: Lease) -> None:
         """Raise ``LeaseLost`` unless held; it cannot change hands before this transaction ends."""
-        now_ms = self._now_ms()
-        row = self._conn.execute(
-            select(leases.c.fence)
-            .where(*_held(lease), leases.c.expires_ms > now_ms)
-            .with_for_update(read=True)
-        ).one_or_none()
+        holder = {"of": lease.name, "holder": lease.owner, "under": lease.fence}
+        row = self._conn.execute(_REQUIRE, holder).one_or_none()
         if row is None:
             raise LeaseLost(f"the lease {lease.name} is no longer held by {lease.owner}")
 
@@ -89,9 +96,7 @@ class LeaseStore:
 
     def _now_ms(self) -> int:
         """The database's time (UTC ms): two hosts need not agree on theirs."""
-        return int(
-            self._conn.execute(select(func.unix_timestamp(text("SYSDATE(3)")) * 1000)).scalar_one()
-        )
+        return int(self._conn.execute(select(_DATABASE_MS)).scalar_one())
 
 
 def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select, tuple_, update
 from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -28,6 +28,24 @@ from shared.storage.tables import nonces, order_execution_log, order_fills, plan
 
 MAX_REASON = 255
 log = order_execution_log
+
+# Statements of every order, built once: building them takes longer than running them.
+_RECORDS = select(*(c for c in log.c if c.name not in ("open_symbol", "venue_reply")))
+_BY_INTENT = _RECORDS.where(log.c.intent_id == bindparam("intent_id"))
+_INSERT = insert(log)
+_CHANGE = update(log).where(log.c.id == bindparam("row_id"), log.c.state == bindparam("before"))
+_LOCK_EPOCH = (
+    select(plan_epochs.c.epoch).where(plan_epochs.c.symbol == bindparam("symbol")).with_for_update()
+)
+_NEXT_EPOCH = (
+    update(plan_epochs)
+    .where(plan_epochs.c.symbol == bindparam("of"), plan_epochs.c.epoch == bindparam("before"))
+    .values(epoch=plan_epochs.c.epoch + 1, advanced_ms=bindparam("now_ms"))
+)
+_SAVE_NONCE = insert(nonces)
+_SAVE_NONCE = _SAVE_NONCE.on_duplicate_key_update(
+    last_nonce=func.greatest(nonces.c.last_nonce, _SAVE_NONCE.inserted.last_nonce)
+)
 
 
 class JournalConflict(Exception):
@@ -103,21 +121,22 @@ class OrderStore:
 
     def find(self, intent_id: str) -> OrderRecord | None:
         """The intent's row."""
-        return self._one(_records().where(log.c.intent_id == intent_id))
+        row = self._conn.execute(_BY_INTENT, {"intent_id": intent_id}).one_or_none()
+        return None if row is None else _record(row)
 
     def find_by_cloid(self, cloid: str) -> OrderRecord | None:
         """The row with this client order id."""
-        return self._one(_records().where(log.c.cloid == cloid))
+        return self._one(_RECORDS.where(log.c.cloid == cloid))
 
     def open_orders(self) -> list[OrderRecord]:
         """Every order that has not reached a final state, oldest first."""
-        return self._many(_records().where(log.c.state.in_(sorted(OPEN))).order_by(log.c.id))
+        return self._many(_RECORDS.where(log.c.state.in_(sorted(OPEN))).order_by(log.c.id))
 
     def recent(
         self, *, symbol: str | None = None, state: OrderState | None = None, limit: int = 100
     ) -> list[OrderRecord]:
         """The newest orders, newest first."""
-        query = _records().order_by(log.c.id.desc()).limit(limit)
+        query = _RECORDS.order_by(log.c.id.desc()).limit(limit)
         if symbol is not None:
             query = query.where(log.c.symbol == symbol)
         if state is not None:
@@ -169,7 +188,7 @@ class OrderStore:
             "updated_ms": now_ms,
         }
         try:
-            result = self._conn.execute(insert(log).values(**values))
+            result = self._conn.execute(_INSERT, values)
         except IntegrityError as error:
             raise _conflict(error, request) from error
         (row_id,) = result.inserted_primary_key or (0,)
@@ -223,12 +242,7 @@ class OrderStore:
 
     def save_nonce(self, signer: str, nonce: int) -> None:
         """Remember that ``nonce`` is used; the stored one never goes down."""
-        statement = insert(nonces).values(signer=signer, last_nonce=nonce)
-        self._conn.execute(
-            statement.on_duplicate_key_update(
-                last_nonce=func.greatest(nonces.c.last_nonce, statement.inserted.last_nonce)
-            )
-        )
+        self._conn.execute(_SAVE_NONCE, {"signer": signer, "last_nonce": nonce})
 
     def last_nonce(self, signer: str) -> int:
         """The highest nonce ever used by ``signer``; 0 if none."""
@@ -239,28 +253,22 @@ class OrderStore:
 
     def _locked_epoch(self, symbol: str, now_ms: int) -> int:
         """The symbol's epoch, locked to the end of the transaction: intents queue up here."""
-        query = select(plan_epochs.c.epoch).where(plan_epochs.c.symbol == symbol).with_for_update()
-        epoch = self._conn.execute(query).scalar_one_or_none()
+        of = {"symbol": symbol}
+        epoch = self._conn.execute(_LOCK_EPOCH, of).scalar_one_or_none()
         if epoch is None:
             first = insert(plan_epochs).values(symbol=symbol, epoch=0, advanced_ms=now_ms)
             self._conn.execute(first.on_duplicate_key_update(symbol=symbol))
-            epoch = self._conn.execute(query).scalar_one()
+            epoch = self._conn.execute(_LOCK_EPOCH, of).scalar_one()
         return int(epoch)
 
     def _advance_epoch(self, symbol: str, epoch: int, now_ms: int) -> None:
-        changed = self._conn.execute(
-            update(plan_epochs)
-            .where(plan_epochs.c.symbol == symbol, plan_epochs.c.epoch == epoch)
-            .values(epoch=epoch + 1, advanced_ms=now_ms)
-        )
+        changed = self._conn.execute(_NEXT_EPOCH, {"of": symbol, "before": epoch, "now_ms": now_ms})
         if changed.rowcount != 1:
             raise JournalConflict(f"the plan epoch of {symbol} is not {epoch} any more")
 
     def _change(self, record: OrderRecord, **values: Any) -> None:
         changed = self._conn.execute(
-            update(log)
-            .where(log.c.id == record.id, log.c.state == record.state.value)
-            .values(**values)
+            _CHANGE, {**values, "row_id": record.id, "before": record.state.value}
         )
         if changed.rowcount != 1:
             raise JournalConflict(
@@ -357,11 +365,6 @@ def check_same(record: OrderRecord, request: OrderRequest) -> None:
         raise IntentMismatch(
             f"intent {request.intent_id} exists with another {', '.join(differing)}"
         )
-
-
-def _records() -> Select[Any]:
-    columns = [c for c in log.c if c.name not in ("open_symbol", "venue_reply")]
-    return select(*columns)
 
 
 def _record(row: Row[Any]) -> OrderRecord:

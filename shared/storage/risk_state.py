@@ -25,6 +25,13 @@ COOL_DOWN_PREFIX = "cool_down:"
 PAUSE_PREFIX = "pause:"
 ROUND_TRIP_PREFIX = "round_trip:"
 MAX_REASON = 255
+_EVERYTHING = select(
+    risk_state.c.name,
+    risk_state.c.value,
+    risk_state.c.reason,
+    risk_state.c.actor,
+    risk_state.c.updated_ms,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +68,7 @@ class RiskStateStore:
 
     def load(self) -> RiskState:
         """Everything, in one statement."""
-        rows = {
-            row.name: row
-            for row in self._conn.execute(
-                select(
-                    risk_state.c.name,
-                    risk_state.c.value,
-                    risk_state.c.reason,
-                    risk_state.c.actor,
-                    risk_state.c.updated_ms,
-                )
-            )
-        }
+        rows = {row.name: row for row in self._conn.execute(_EVERYTHING)}
         return RiskState(
             kill_switch=_kill_switch(rows.get(KILL_SWITCH)),
             baseline=_baseline(rows.get(DAY_BASELINE)),

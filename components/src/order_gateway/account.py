@@ -38,12 +38,11 @@ class AccountView:
             return self._read()
 
     def current(self) -> Observation[AccountSnapshot]:
-        """The newest reading; read anew first if it is a few seconds old."""
-        with self._lock:
-            reading = self._reading
-            if reading and self._clock_ms() - reading.asked_ms <= REREAD_AFTER_MS:
-                return Known(reading.snapshot, reading.asked_ms)
-            return self._read()
+        """The newest reading; read anew first if it is a few seconds old.
+
+        One that is new enough is returned at once, even while another is being read.
+        """
+        return self._recent() or self._read_if_old()
 
     def latest(self) -> Observation[AccountSnapshot]:
         """The newest reading as it is, without asking the venue."""
@@ -55,6 +54,16 @@ class AccountView:
     def facts(self) -> Observation[AccountFacts]:
         """What the risk rules need of ``current``."""
         return map_known(self.current(), account_facts)
+
+    def _recent(self) -> Known[AccountSnapshot] | None:
+        reading = self._reading
+        if reading is None or self._clock_ms() - reading.asked_ms > REREAD_AFTER_MS:
+            return None
+        return Known(reading.snapshot, reading.asked_ms)
+
+    def _read_if_old(self) -> Observation[AccountSnapshot]:
+        with self._lock:  # whoever waited here finds what the one before has read
+            return self._recent() or self._read()
 
     def _read(self) -> Observation[AccountSnapshot]:
         asked_ms = self._clock_ms()
