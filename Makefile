@@ -42,13 +42,14 @@ demo-clean: bootstrap ## Forget the demo's runs, positions, orders and secrets
 balance: bootstrap ## The account's balance and positions as MariaDB knows them, with their age
 	@exec $(PYTHON) -m balance_report
 
-# Options of `make chaos`.
+# Options of `make chaos`. Ctrl-C, and the same command goes on where it stopped.
 SEEDS ?= 5
 SEED ?= 1
+MATRIX ?= .local/chaos/fault-matrix.md
 
 .PHONY: chaos
-chaos: bootstrap ## Seeded faults against the running platform, then a check of all it did [SEEDS=n] [SEED=first]
-	@exec $(PYTHON) -m chaos --seeds '$(SEEDS)' --first-seed '$(SEED)' --matrix docs/fault-matrix.md $(ARGS)
+chaos: bootstrap ## Seeded faults against the running platform, then a check of all it did [SEEDS=n] [SEED=first] [MATRIX=file]
+	@exec $(PYTHON) -m chaos --seeds '$(SEEDS)' --first-seed '$(SEED)' --matrix '$(MATRIX)' $(ARGS)
 
 .PHONY: alert-test
 alert-test: bootstrap ## Send one message to every channel of alerts.urls in secrets.yml

@@ -1,11 +1,19 @@
-"""``python -m chaos --seeds 20``: seeded faults against the running platform.
+"""Behind ``make chaos``: seeded faults against the running platform.
 
-Behind ``make chaos``.
+The whole platform is started on ports of its own, beside a demo or a deployment, and trades all
+the time. Each seed strikes it a few times, always while an order is at a certain step: journaled,
+sent, executed, filled, not yet reconciled. Then everything it did is checked against the venue's
+ledger.
+
+  make chaos                      five seeds
+  make chaos SEEDS=200            an hour or two; Ctrl-C, and the same command goes on from there
+  make chaos SEEDS=1 SEED=17      one seed again
 
 The last line on stdout is one JSON object: seeds, faults put in force, orders in the journal,
 violations, seeds that ended halted with an alert, and the time from the end of the last fault to
 the account at its target (or halted). Exit code 0 without violations, 1 with at least one (stderr
-names each and the seed that repeats it), 2 for bad input or a platform that does not start.
+names each and the seed that repeats it), 2 for bad input or a platform that does not start, 130
+after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,35 +22,46 @@ import argparse
 import json
 import shutil
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from chaos.platform import PlatformError, RunningPlatform
-from chaos.report import matrix, summary
+from chaos.outcomes import DamagedOutcomes, OutcomeFile
+from chaos.platform import RunningPlatform
+from chaos.report import coverage, matrix, summary
 from chaos.runner import Outcome, run_seed
-from chaos.schedule import draw, names
+from chaos.schedule import deal
+from demo.running import DemoError
 from shared.config import ConfigError
 from shared.native_servers import PROJECT_ROOT
 from shared.opentelemetry_config import setup
 
-OK, VIOLATED, BAD_INPUT = 0, 1, 2
+OK, VIOLATED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 HOME = PROJECT_ROOT / ".local" / "chaos"
 START_SECS = 240.0
+SEEDS_PER_PLATFORM = 25
+"""Then it starts anew: what it wrote down is checked whole after each seed, and must stay small."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all seeds; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    shutil.rmtree(arguments.home, ignore_errors=True)
-    arguments.home.mkdir(parents=True)
+    kept = OutcomeFile(arguments.home, arguments.first_seed, arguments.seeds, arguments.strikes)
     try:
-        outcomes, orders = _run(arguments)
-    except (PlatformError, ConfigError) as error:
+        outcomes = kept.read()
+        kept.start(outcomes)
+        interrupted = _run(arguments, kept, outcomes)
+    except (DamagedOutcomes, DemoError, ConfigError) as error:
         print(f"chaos: {error}", file=sys.stderr)
         return BAD_INPUT
-    if arguments.matrix is not None:
-        arguments.matrix.write_text(matrix(outcomes, orders), encoding="utf-8")
-    print(json.dumps(summary(outcomes, orders)), flush=True)
+    if arguments.matrix is not None and outcomes:
+        arguments.matrix.write_text(matrix(outcomes), encoding="utf-8")
+        _say(f"wrote {arguments.matrix}: {coverage(outcomes)}")
+    print(json.dumps(summary(outcomes)), flush=True)
+    if interrupted:
+        _say("stopped; the same command goes on from here")
+        return INTERRUPTED
     return VIOLATED if any(outcome.violations for outcome in outcomes) else OK
 
 
@@ -54,9 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=_count, default=5, help="how many seeds (default 5)")
     parser.add_argument("--first-seed", type=_count, default=1, help="where to begin (default 1)")
-    parser.add_argument("--secs", type=_count, default=20, help="length of a seed's faults")
     parser.add_argument("--strikes", type=_count, default=4, help="faults per seed (default 4)")
-    parser.add_argument("--home", type=Path, default=HOME, help="folder of the platform; emptied")
+    parser.add_argument("--home", type=Path, default=HOME, help="folder of platform and outcomes")
     parser.add_argument("--matrix", type=Path, help="write the fault matrix to this file")
     return parser
 
@@ -68,34 +86,57 @@ def _count(text: str) -> int:
     return value
 
 
-def _run(arguments: argparse.Namespace) -> tuple[list[Outcome], int]:
-    outcomes: list[Outcome] = []
+def _run(arguments: argparse.Namespace, kept: OutcomeFile, outcomes: list[Outcome]) -> bool:
+    """Run the seeds that have no outcome yet, adding to ``outcomes``; whether Ctrl-C ended it."""
+    done = {outcome.seed for outcome in outcomes}
+    seeds = [seed for seed in range(kept.first, kept.first + kept.count) if seed not in done]
+    if done:
+        _say(f"going on: {len(done)} of {kept.count} seeds are done")
+    try:
+        while seeds:
+            batch, seeds = seeds[:SEEDS_PER_PLATFORM], seeds[SEEDS_PER_PLATFORM:]
+            _run_batch(arguments, kept, batch, outcomes)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _run_batch(
+    arguments: argparse.Namespace, kept: OutcomeFile, seeds: Sequence[int], outcomes: list[Outcome]
+) -> None:
+    home = arguments.home / "platform"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
     known: set[tuple[str, str]] = set()
-    with RunningPlatform(arguments.home) as platform:
+    _say("starting the platform")
+    with RunningPlatform(home) as platform:
         setup("chaos", platform.plan.settings.observability)
         platform.wait_started(START_SECS)
         records = platform.records()
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            strikes = draw(seed, arguments.secs, arguments.strikes)
-            _say(f"seed {seed}: {', '.join(names(strikes))}")
+        for seed in seeds:
+            strikes = deal(seed, kept.strikes)
+            _say(f"seed {seed}: {', '.join(str(strike) for strike in strikes)}")
             outcome = _only_new(run_seed(platform, records, seed, strikes), known)
             outcomes.append(outcome)
-            _tell(outcome)
-        orders = len(records.history().intents)
-    return outcomes, orders
+            kept.add(outcome)
+            _tell(outcome, len(outcomes), kept.count)
 
 
 def _only_new(outcome: Outcome, known: set[tuple[str, str]]) -> Outcome:
     """The history grows from seed to seed: a violation counts for the seed it came with."""
     fresh = tuple(v for v in outcome.violations if (v.rule, v.detail) not in known)
     known.update((v.rule, v.detail) for v in fresh)
-    return Outcome(outcome.seed, outcome.struck, outcome.halts, outcome.recovery_secs, fresh)
+    return replace(outcome, violations=fresh)
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: Outcome, done: int, count: int) -> None:
     ended = "halted: " + "; ".join(outcome.halts) if outcome.halts else "at target"
-    took = "never" if outcome.recovery_secs is None else f"{outcome.recovery_secs:.1f} s"
-    _say(f"seed {outcome.seed}: {ended}, recovered after {took}")
+    took = "never" if outcome.recovery_secs is None else f"after {outcome.recovery_secs:.1f} s"
+    left = time.strftime("%H:%M:%S", time.gmtime((count - done) * outcome.secs))
+    _say(
+        f"seed {outcome.seed}: {ended}, recovered {took}, {outcome.orders} orders, "
+        f"{outcome.secs:.0f} s; {done} of {count} done, about {left} left"
+    )
     for violation in outcome.violations:
         _say(f"seed {outcome.seed}: VIOLATION {violation.rule}: {violation.detail}")
     if outcome.violations:

@@ -7,7 +7,7 @@ reconciliation wrote down about what was known. Each rule names its violation.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -77,15 +77,24 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """A look that asked for an intent: the inputs it lacked, the position it believed in."""
+
+    intent_id: str
+    lacked: tuple[str, ...]
+    position: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class History:
-    """Everything that is checked. ``unknown_inputs``: per intent, what its plan did not know."""
+    """Everything that is checked. ``repeated_steps``: (run id, fill number) journaled twice."""
 
     intents: Sequence[Intent]
     orders: Sequence[VenueOrder]
     fills: Sequence[VenueFill]
-    unknown_inputs: Mapping[str, Sequence[str]]
-    planned: frozenset[str]
+    plans: Sequence[Plan]
     limits: Limits
+    repeated_steps: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,9 @@ def check(history: History) -> list[Violation]:
         *_wrong_verdicts(history),
         *_above_the_cap(history),
         *_increased_while_unknown(history),
+        *_believed_wrongly(history),
         *_overlapping(history),
+        *_repeated_steps(history),
     ]
 
 
@@ -172,15 +183,39 @@ def _above_the_cap(history: History) -> Iterable[Violation]:
 def _increased_while_unknown(history: History) -> Iterable[Violation]:
     """Every plan that added knew all it needs; every reconciling intent has its reasons."""
     added = {fill.cloid for fill in history.fills if fill.increases}
+    plans = _plans(history)
     for intent in history.intents:
         if intent.origin != "reconcile":
             continue
-        if intent.intent_id not in history.planned:
+        if intent.intent_id not in plans:
             yield Violation("without_reason", f"{intent.intent_id} has no decision")
-        missing = history.unknown_inputs.get(intent.intent_id, ())
-        if missing and (intent.cloid in added or not intent.reduce_only):
-            what = ", ".join(missing)
+        lacked = sorted({name for plan in plans[intent.intent_id] for name in plan.lacked})
+        if lacked and (intent.cloid in added or not intent.reduce_only):
+            what = ", ".join(lacked)
             yield Violation("traded_on_unknown", f"{intent.intent_id} did not know {what}")
+
+
+def _believed_wrongly(history: History) -> Iterable[Violation]:
+    """The position a plan called known is the one that its order found at the venue."""
+    first: dict[str, VenueFill] = {}
+    for fill in sorted(history.fills, key=lambda f: (f.time_ms, f.tid)):
+        first.setdefault(fill.cloid or "", fill)
+    plans = _plans(history)
+    for intent in history.intents:
+        found = first.get(intent.cloid)
+        for plan in plans[intent.intent_id] if found else ():
+            if found and plan.position is not None and abs(plan.position - found.start) > DUST:
+                yield Violation(
+                    "wrong_position",
+                    f"{intent.intent_id} believed in {plan.position} {intent.symbol}, "
+                    f"the venue had {found.start}",
+                )
+
+
+def _repeated_steps(history: History) -> Iterable[Violation]:
+    """A step of a run is journaled once."""
+    for run_id, number in history.repeated_steps:
+        yield Violation("repeated_step", f"fill {number} of run {run_id} is journaled twice")
 
 
 def _overlapping(history: History) -> Iterable[Violation]:
@@ -205,4 +240,11 @@ def _filled(history: History) -> defaultdict[str, Decimal]:
     for fill in history.fills:
         if fill.cloid:
             found[fill.cloid] += abs(fill.size)
+    return found
+
+
+def _plans(history: History) -> defaultdict[str, list[Plan]]:
+    found: defaultdict[str, list[Plan]] = defaultdict(list)
+    for plan in history.plans:
+        found[plan.intent_id].append(plan)
     return found

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import requests
 from sqlalchemy import Connection, Engine, func, select
 
-from chaos.checker import History, Intent, Limits, VenueFill, VenueOrder
+from chaos.checker import History, Intent, Limits, Plan, VenueFill, VenueOrder
+from chaos.venue import VenueAdmin
+from demo.readings import position_reading
 from shared.config import Settings
 from shared.database import UnitOfWork
 from shared.storage.refusals import PREFIX as REFUSALS
@@ -21,44 +22,13 @@ from shared.storage.tables import (
     order_execution_log,
     reconciliation_log,
     risk_state,
+    run_fills,
 )
 
 INPUTS = {"price": "price_usd", "balance": "balance_usd", "runs": "runs", "orders": "orders"}
+MAX_REPEATED = 100
 PRICE_TOLERANCE = Decimal("1.02")
 """The cap is checked against the highest account value and prices of a moment later."""
-_TIMEOUT_SECS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class VenueAdmin:
-    """The paper exchange's admin routes."""
-
-    url: str
-    token: str
-
-    def ledger(self) -> dict[str, Any]:
-        """Every order and fill there ever was."""
-        found: dict[str, Any] = self._call("GET", "ledger")
-        return found
-
-    def strike(self, fault: Mapping[str, Any]) -> int:
-        """Put a fault in force; returns its id."""
-        return int(self._call("POST", "faults", dict(fault))["id"])
-
-    def lift(self, fault_id: int | None = None) -> None:
-        """Lift one fault, or all."""
-        self._call("DELETE", "faults", None if fault_id is None else {"id": fault_id})
-
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        reply = requests.request(
-            method,
-            f"{self.url}/admin/{path}",
-            json=body,
-            headers={"Authorization": f"Bearer {self.token}"},
-            timeout=_TIMEOUT_SECS,
-        )
-        reply.raise_for_status()
-        return reply.json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +45,34 @@ class Records:
         ledger = self.admin.ledger()
         own = self.wallet.lower()
         with UnitOfWork(self.engine) as uow:
-            reasons = _reasons(uow.conn)
             return History(
                 intents=_intents(uow.conn),
                 orders=[_order(o) for o in ledger["orders"] if o["user"].lower() == own],
                 fills=[_fill(f) for f in ledger["fills"] if f["user"].lower() == own],
-                unknown_inputs={name: lacks for name, lacks in reasons.items() if lacks},
-                planned=frozenset(reasons),
+                plans=_plans(uow.conn),
                 limits=self._limits(uow.conn),
+                repeated_steps=_repeated_steps(uow.conn),
             )
+
+    def order_count(self) -> int:
+        """Intents in the journal."""
+        with UnitOfWork(self.engine) as uow:
+            return int(
+                uow.conn.execute(select(func.count()).select_from(order_execution_log)).scalar_one()
+            )
+
+    def at_target(self, since_ms: int) -> set[str]:
+        """Symbols that a look after ``since_ms`` left at their target, everything known."""
+        t = reconciliation_log.c
+        query = select(t.symbol, t.at_ms, t.decision, t.detail).where(t.at_ms > since_ms)
+        threshold_usd = self.settings.reconciliation_engine.minimum_trade_threshold
+        with UnitOfWork(self.engine) as uow:
+            looks = [position_reading(*row) for row in uow.conn.execute(query)]
+        return {
+            look.symbol
+            for look in looks
+            if look.quorum_known and look.left_usd is not None and look.left_usd < threshold_usd
+        }
 
     def open_states(self) -> list[str]:
         """States of the orders that are under way."""
@@ -151,17 +140,25 @@ def _intents(conn: Connection) -> list[Intent]:
     ]
 
 
-def _reasons(conn: Connection) -> dict[str, list[str]]:
-    """Per planned intent what its plan did not know."""
+def _plans(conn: Connection) -> list[Plan]:
     t = reconciliation_log.c
     rows = conn.execute(select(t.intent_id, t.detail).where(t.intent_id.is_not(None)))
-    return {row.intent_id: _lacking(row.detail) for row in rows}
+    return [_plan(row.intent_id, row.detail) for row in rows]
 
 
-def _lacking(detail: Mapping[str, Any]) -> list[str]:
+def _plan(intent_id: str, detail: Mapping[str, Any]) -> Plan:
     observed = {name: detail[key] for name, key in INPUTS.items()}
-    observed["position"] = detail["quorum"]["position"]
-    return sorted(name for name, one in observed.items() if one["status"] != "Known")
+    position = observed["position"] = detail["quorum"]["position"]
+    lacked = sorted(name for name, one in observed.items() if one["status"] != "Known")
+    known = position["status"] == "Known"
+    return Plan(intent_id, tuple(lacked), Decimal(position["value"]) if known else None)
+
+
+def _repeated_steps(conn: Connection) -> list[tuple[int, int]]:
+    t = run_fills.c
+    query = select(t.run_id, t.fill_seq).group_by(t.run_id, t.fill_seq)
+    rows = conn.execute(query.having(func.count() > 1).limit(MAX_REPEATED))
+    return [(int(row.run_id), int(row.fill_seq)) for row in rows]
 
 
 def _order(raw: Mapping[str, Any]) -> VenueOrder:

@@ -6,60 +6,93 @@ import json
 import math
 from collections.abc import Sequence
 
+from chaos.faults import CELLS, FAULTS, Step
 from chaos.runner import Outcome
-from chaos.schedule import KILLED, VENUE_FAULTS
 
-STEPS = ("idle", "PENDING", "SENT", "UNKNOWN", "RESTING")
+INTRODUCTION = """\
+# Fault matrix
+
+Written by `make chaos MATRIX=docs/fault-matrix.md`; do not edit.
+
+The whole platform trades on the paper exchange, with reversals every few seconds, while faults
+strike it. A row is a fault, a column the step at which an order was when it struck:
+
+| step | the order |
+|---|---|
+| intent | is journaled as PENDING; the transaction that makes it SENT has not committed |
+| send | is SENT; the request is with the venue, which has not processed it |
+| ack | is executed at the venue; the reply is not out |
+| fill | is filled in the journal; its fills are not recorded |
+| reconcile | is recorded; reconciliation has not seen the position it left |
+
+Orders are held at a step from outside: a row lock in MariaDB stands for a slow commit, a delay at
+the venue for a slow network. A seed is a schedule of such strikes, some of which overlap. After the
+last one is over, the seed must end with every symbol **at target** (T) or **halted with an alert**
+(H), and a checker goes through our journal, the reasons of reconciliation and the venue's own
+ledger: no intent lost, none with two effects, every verdict true, no exposure above the cap,
+nothing increased while an input was unknown, every position that a plan believed in the one its
+order found, no step of a run journaled twice. A broken rule is a violation (V).
+
+Each cell counts the strikes and how the seeds they belonged to ended. An empty cell was not struck.
+"""
 
 
-def summary(outcomes: Sequence[Outcome], orders: int) -> dict[str, float | int | None]:
+def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
     """The figures of a run; percentiles by nearest rank, None if nothing recovered."""
     recovered = sorted(o.recovery_secs for o in outcomes if o.recovery_secs is not None)
     return {
         "seeds": len(outcomes),
         "faults": sum(len(o.struck) for o in outcomes),
-        "orders": orders,
+        "orders": sum(o.orders for o in outcomes),
         "violations": sum(len(o.violations) for o in outcomes),
         "halted": sum(1 for o in outcomes if o.halts),
-        "recovery_p50_s": _percentile(recovered, 0.50),
-        "recovery_p99_s": _percentile(recovered, 0.99),
+        "recovery_p50_s": percentile(recovered, 0.50),
+        "recovery_p99_s": percentile(recovered, 0.99),
     }
 
 
-def _percentile(rising: Sequence[float], share: float) -> float | None:
+def percentile(rising: Sequence[float], share: float) -> float | None:
+    """By nearest rank, to a tenth; None of nothing."""
     if not rising:
         return None
     return round(rising[max(math.ceil(share * len(rising)) - 1, 0)], 1)
 
 
-def matrix(outcomes: Sequence[Outcome], orders: int) -> str:
-    """``docs/fault-matrix.md``: per fault and step of the orders under way, how it ended."""
+def coverage(outcomes: Sequence[Outcome]) -> str:
+    """How much of the matrix was struck, in words."""
+    struck = {
+        (one.strike.step, one.strike.fault) for o in outcomes for one in o.struck if one.at_step
+    }
+    missed = sum(1 for o in outcomes for one in o.struck if not one.at_step)
+    words = f"{len(struck)} of {len(CELLS)} cells struck"
+    return words + (f", {missed} strikes without an order at their step" if missed else "")
+
+
+def matrix(outcomes: Sequence[Outcome]) -> str:
+    """``docs/fault-matrix.md``: per fault and step how the seeds ended, and the figures."""
+    secs = sorted(o.secs for o in outcomes)
     lines = [
-        "# Fault matrix",
+        INTRODUCTION,
+        f"`{json.dumps(summary(outcomes))}`",
         "",
-        "Written by `make chaos`; do not edit. Each cell counts how often a fault struck while",
-        "orders were at that step (idle: none was under way; `?`: the journal could not be read",
-        "just then), and how the seeds it belonged to ended: at target (T), halted with an alert",
-        "(H), or with a violation (V). Cells without a number were not struck in this run.",
+        f"{coverage(outcomes)}. A seed took {percentile(secs, 0.5)} s (median).",
         "",
-        f"`{json.dumps(summary(outcomes, orders))}`",
-        "",
-        "| fault | " + " | ".join((*STEPS, "?")) + " |",
-        "|---|" + "---|" * (len(STEPS) + 1),
+        "| fault | " + " | ".join(Step) + " | no order |",
+        "|---|" + "---|" * (len(Step) + 1),
     ]
-    for name in (*(f"kill -9 {k}" for k in KILLED), *VENUE_FAULTS):
-        cells = [_cell(outcomes, name, step) for step in (*STEPS, "?")]
+    for name in FAULTS:
+        cells = [_cell(outcomes, name, step) for step in (*Step, None)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(outcomes: Sequence[Outcome], fault: str, step: str) -> str:
+def _cell(outcomes: Sequence[Outcome], fault: str, step: Step | None) -> str:
+    """``step`` None: struck after a vain wait for an order."""
     ends = [
         _end(outcome)
         for outcome in outcomes
         for one in outcome.struck
-        if _name(one.strike.what, one.strike.name) == fault
-        and step in (one.open_states or STEPS[:1])
+        if one.strike.fault == fault and (one.strike.step if one.at_step else None) == step
     ]
     return " ".join(f"{ends.count(end)}{end}" for end in "THV" if end in ends)
 
@@ -68,7 +101,3 @@ def _end(outcome: Outcome) -> str:
     if outcome.violations:
         return "V"
     return "H" if outcome.halts else "T"
-
-
-def _name(what: str, name: str) -> str:
-    return f"kill -9 {name}" if what == "kill" else name

@@ -1,37 +1,38 @@
-"""One seed against the running platform: strike, lift, wait, check."""
+"""One seed against the running platform: strike at each step, lift, wait, check."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import requests
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from chaos.checker import Violation, check
-from chaos.platform import POLL_SECS, RunningPlatform
+from chaos.faults import FAULTS
+from chaos.platform import RunningPlatform
 from chaos.records import Records
 from chaos.schedule import Strike
+from chaos.steps import armed
+from chaos.strikes import PROCESS_SECS, Striker
+from chaos.venue import UNREACHABLE
 
 log = structlog.get_logger(__name__)
 
-QUIET_SECS = 4.0
-"""At target for so long, two looks of reconciliation, counts as recovered."""
-RECOVERY_SECS = 150.0
+POLL_SECS = 0.1
+STEP_SECS = 25.0
+"""An order has to come to the step of a strike within this time; else it strikes without one."""
+RECOVERY_SECS = 120.0
 ALERT_SECS = 30.0
-CHECKS, CHECK_PAUSE_SECS = 6, 2.0
-UNREACHABLE = (SQLAlchemyError, requests.RequestException)
+CHECKS, CHECK_PAUSE_SECS = 20, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """A fault that was put in force; ``open_states``: orders under way at that moment."""
+    """A fault that was put in force; ``at_step``: an order was where it should be."""
 
     strike: Strike
-    open_states: tuple[str, ...]
+    at_step: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,81 +44,82 @@ class Outcome:
     halts: tuple[str, ...]
     recovery_secs: float | None
     violations: tuple[Violation, ...]
+    orders: int
+    secs: float
 
 
 def run_seed(
     platform: RunningPlatform, records: Records, seed: int, strikes: Sequence[Strike]
 ) -> Outcome:
     """Put the faults in force, lift them, and see whether the platform is sound afterwards."""
-    began_ms = time.time_ns() // 1_000_000
-    struck = _strike_all(platform, records, strikes)
+    began_ms, began, before = _now_ms(), time.monotonic(), _order_count(records)
+    striker = Striker(platform)
+    struck = [_strike(striker, records, strike) for strike in strikes]
+    while striker.due():
+        time.sleep(POLL_SECS)
+    _wait(lambda: _done(platform.admin.lift), RECOVERY_SECS)
     ended = time.monotonic()
     halts: list[str] = []
     recovered = _recovered(platform, records, halts)
-    recovery_secs = max(time.monotonic() - ended - QUIET_SECS, 0.0) if recovered else None
+    recovery_secs = round(time.monotonic() - ended, 1) if recovered else None
     violations = _violations(records)
     if not recovered:
         violations.append(Violation("not_recovered", f"not at target after {RECOVERY_SECS:g} s"))
     if halts:
         if not _wait(lambda: records.has_alert(began_ms), ALERT_SECS):
             violations.append(Violation("halt_without_alert", "; ".join(halts)))
-        records.resume(time.time_ns() // 1_000_000)
-    return Outcome(seed, tuple(struck), tuple(halts), recovery_secs, tuple(violations))
+        records.resume(_now_ms())
+    return Outcome(
+        seed=seed,
+        struck=tuple(one for one in struck if one is not None),
+        halts=tuple(halts),
+        recovery_secs=recovery_secs,
+        violations=tuple(violations),
+        orders=_order_count(records) - before,
+        secs=round(time.monotonic() - began, 1),
+    )
 
 
-def _strike_all(
-    platform: RunningPlatform, records: Records, strikes: Sequence[Strike]
-) -> list[Struck]:
-    start = time.monotonic()
-    struck: list[Struck] = []
-    lifts: list[tuple[float, int]] = []
-    waiting = list(strikes)
-    while waiting or lifts:
-        platform.require_alive()
-        now = time.monotonic() - start
-        for due in [lift for lift in lifts if lift[0] <= now]:
-            if _asked(partial(platform.admin.lift, due[1])):
-                lifts.remove(due)
-        if waiting and waiting[0].at_secs <= now:
-            strike = waiting.pop(0)
-            states = _open_states(records)
-            lift = _strike(platform, strike, now)
-            struck.append(Struck(strike, states))
-            lifts += lift
-        time.sleep(POLL_SECS)
-    _wait(lambda: _asked(platform.admin.lift), RECOVERY_SECS)
-    return struck
+def _strike(striker: Striker, records: Records, strike: Strike) -> Struck | None:
+    """Strike once an order is at the step; None if there was nothing to strike at."""
+    fault = FAULTS[strike.fault]
 
+    def wait(condition: Callable[[], bool], secs: float) -> bool:
+        def met() -> bool:
+            striker.platform.require_alive()
+            striker.due()
+            return condition()
 
-def _strike(platform: RunningPlatform, strike: Strike, now: float) -> list[tuple[float, int]]:
-    """Put one fault in force; when to lift which fault of the venue."""
-    log.info("strike", what=strike.what, name=strike.name, lasts_secs=strike.lasts_secs)
-    if strike.what == "kill":
-        platform.kill(strike.name)
-        return []
-    found: list[int] = []
-    _asked(lambda: found.append(platform.admin.strike(strike.body)))
-    return [(now + strike.lasts_secs, fault_id) for fault_id in found if strike.lasts_secs]
+        return _wait(met, secs)
+
+    wait(lambda: False, strike.pause_secs)
+    if not wait(lambda: striker.has_process(fault), PROCESS_SECS):
+        return None
+    deadline = time.monotonic() + STEP_SECS
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            with armed(strike.step, records.engine, records.admin) as reached:
+                at_step = wait(reached, left)
+                return Struck(strike, at_step) if striker.strike(fault, strike.lasts_secs) else None
+        except UNREACHABLE as error:
+            log.info("not_armed", step=strike.step, error=str(error))
+            if left < 0:
+                return None
+            wait(lambda: False, POLL_SECS)
 
 
 def _recovered(platform: RunningPlatform, records: Records, halts: list[str]) -> bool:
-    """Wait until the account stays at its target, or until it is halted and nothing is open."""
-    deadline = time.monotonic() + RECOVERY_SECS
-    lifted_ms = time.time_ns() // 1_000_000
-    since: float | None = None
-    while time.monotonic() < deadline:
+    """Wait until every symbol was at its target, or it is halted and nothing is open."""
+    symbols = set(platform.plan.settings.reconciliation_engine.symbols)
+    since_ms = _now_ms()
+
+    def recovered() -> bool:
         platform.require_alive()
-        found, reached = _halts(records), platform.is_at_target(lifted_ms)
-        if found:
-            halts[:] = found
-        if reached or (found and not _open_states(records)):
-            since = time.monotonic() if since is None else since
-            if time.monotonic() - since >= QUIET_SECS:
-                return True
-        else:
-            since = None
-        time.sleep(POLL_SECS)
-    return False
+        halts[:] = records.halts()
+        return symbols <= records.at_target(since_ms) or bool(halts and not records.open_states())
+
+    return _wait(recovered, RECOVERY_SECS)
 
 
 def _violations(records: Records) -> list[Violation]:
@@ -138,37 +140,30 @@ def _violations(records: Records) -> list[Violation]:
     return sorted(lasting, key=lambda violation: (violation.rule, violation.detail))
 
 
-def _open_states(records: Records) -> tuple[str, ...]:
-    try:
-        return tuple(records.open_states())
-    except UNREACHABLE:
-        return ("?",)
+def _order_count(records: Records) -> int:
+    counts: list[int] = []
+    _wait(lambda: _done(lambda: counts.append(records.order_count())), RECOVERY_SECS)
+    return counts[0] if counts else 0
 
 
-def _halts(records: Records) -> list[str]:
-    try:
-        return records.halts()
-    except UNREACHABLE:
-        return []
-
-
-def _asked(call: Callable[[], object]) -> bool:
-    """Whether the venue could be asked; it may be one of those that were killed."""
-    try:
-        call()
-    except requests.RequestException as error:
-        log.info("venue_not_asked", error=str(error))
-        return False
+def _done(call: Callable[[], None]) -> bool:
+    call()
     return True
 
 
 def _wait(condition: Callable[[], bool], secs: float) -> bool:
+    """Poll until it is true; what cannot be asked meanwhile is asked again."""
     deadline = time.monotonic() + secs
-    while time.monotonic() < deadline:
+    while True:
         try:
             if condition():
                 return True
         except UNREACHABLE as error:
             log.info("waiting", error=str(error))
+        if time.monotonic() > deadline:
+            return False
         time.sleep(POLL_SECS)
-    return False
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from chaos.checker import History, Intent, Limits, VenueFill, VenueOrder, check
+from chaos.checker import History, Intent, Limits, Plan, VenueFill, VenueOrder, check
 
 D = Decimal
 
@@ -38,12 +38,15 @@ def order(number: int, cloid: str | None = None) -> VenueOrder:
     return VenueOrder(number, cloid or f"0x{number}", "BTC", number * 60_000 + 100)
 
 
+def plan(number: int, position: int, *lacked: str) -> Plan:
+    return Plan(f"BTC:{number}:open", lacked, D(position))
+
+
 SOUND = History(
     intents=[intent(1), intent(2), intent(3, state="NOT_PLACED", filled_size=D(0))],
     orders=[order(1), order(2)],
     fills=[fill(1), fill(2, start=1)],
-    unknown_inputs={},
-    planned=frozenset({"BTC:1:open", "BTC:2:open", "BTC:3:open"}),
+    plans=[plan(1, 0), plan(2, 1), plan(3, 2)],
     limits=Limits(D(1_000), D(1_500)),
 )
 
@@ -106,8 +109,13 @@ def test_a_sound_history_has_no_violation() -> None:
         ),
         (
             "quorum: planned without a known position",
-            replace(SOUND, unknown_inputs={"BTC:2:open": ["position"]}),
+            replace(SOUND, plans=[plan(1, 0), plan(2, 1, "position"), plan(3, 2)]),
             "traded_on_unknown",
+        ),
+        (
+            "quorum: planned from a position that was not there",
+            replace(SOUND, plans=[plan(1, 0), plan(2, 0), plan(3, 2)]),
+            "wrong_position",
         ),
         (
             "fence: a second plan while the first order is under way",
@@ -116,8 +124,13 @@ def test_a_sound_history_has_no_violation() -> None:
         ),
         (
             "reasons: an order without a decision",
-            replace(SOUND, planned=frozenset({"BTC:1:open", "BTC:2:open"})),
+            replace(SOUND, plans=SOUND.plans[:2]),
             "without_reason",
+        ),
+        (
+            "fence of a shard: a step of a run is journaled twice",
+            replace(SOUND, repeated_steps=[(17, 3)]),
+            "repeated_step",
         ),
         (
             "cap of a symbol",
@@ -131,7 +144,7 @@ def test_a_sound_history_has_no_violation() -> None:
                 intents=[*SOUND.intents, intent(4, symbol="ETH", size=D(9), filled_size=D(9))],
                 orders=[*SOUND.orders, order(4)],
                 fills=[*SOUND.fills, fill(4, size=9, symbol="ETH")],
-                planned=SOUND.planned | {"BTC:4:open"},
+                plans=[*SOUND.plans, plan(4, 0)],
                 limits=Limits(D(1_000), D(1_050)),
             ),
             "above_cap",
@@ -149,6 +162,7 @@ def test_a_reducing_fill_above_the_cap_is_no_violation() -> None:
         SOUND,
         fills=[fill(1, size=-1, start=20), fill(2, size=-1, start=19)],
         intents=[intent(1, reduce_only=True), intent(2, reduce_only=True), SOUND.intents[2]],
+        plans=[plan(1, 20), plan(2, 19), plan(3, 18)],
         limits=Limits(D(100), D(100)),
     )
     assert check(shrinking) == []

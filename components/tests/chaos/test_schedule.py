@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from chaos.schedule import KILLED, VENUE_FAULTS, draw, names
+from pathlib import Path
+
+from chaos.faults import CELLS, FAULTS, Step
+from chaos.platform import RunningPlatform
+from chaos.schedule import deal
+from demo.supervisor import tiers
 from paper_exchange.faults import FaultBox
 
-
-def test_a_seed_repeats_its_faults() -> None:
-    assert draw(7, 30, 8) == draw(7, 30, 8)
-    assert draw(7, 30, 8) != draw(8, 30, 8)
+STRIKES = 4
+SEEDS_OF_A_DECK = -(-len(CELLS) // STRIKES)
 
 
-def test_faults_come_in_order_within_the_time() -> None:
-    strikes = draw(3, 30, 50)
-    times = [strike.at_secs for strike in strikes]
-    assert times == sorted(times)
-    assert 0 <= times[0] <= times[-1] <= 30
+def test_a_seed_repeats_its_strikes() -> None:
+    assert deal(7, STRIKES) == deal(7, STRIKES)
+    assert deal(7, STRIKES) != deal(8, STRIKES)
 
 
-def test_many_seeds_draw_every_fault() -> None:
-    drawn = {name for seed in range(100) for name in names(draw(seed, 30, 6))}
-    assert drawn == {*VENUE_FAULTS, *(f"kill -9 {name}" for name in KILLED)}
+def test_the_seeds_of_a_deck_strike_every_cell_once() -> None:
+    dealt = [s for seed in range(1, SEEDS_OF_A_DECK + 1) for s in deal(seed, STRIKES)]
+    assert {(s.step, s.fault) for s in dealt[: len(CELLS)]} == set(CELLS)
+    assert {s.step for s in dealt} == set(Step)
+
+
+def test_the_next_deck_is_shuffled_anew() -> None:
+    first = [s for seed in range(1, SEEDS_OF_A_DECK) for s in deal(seed, STRIKES)]
+    later = range(1 + SEEDS_OF_A_DECK, 2 * SEEDS_OF_A_DECK)
+    second = [s for seed in later for s in deal(seed, STRIKES)]
+    assert [s.fault for s in first] != [s.fault for s in second]
+
+
+def test_what_passes_is_never_lifted_and_the_rest_always() -> None:
+    for seed in range(1, SEEDS_OF_A_DECK + 1):
+        for strike in deal(seed, STRIKES):
+            assert (strike.lasts_secs == 0) == FAULTS[strike.fault].passes
 
 
 def test_the_venue_takes_every_fault() -> None:
     box = FaultBox(1)
-    for fault in VENUE_FAULTS.values():
-        assert box.add(dict(fault)).kind == fault["kind"]
+    for fault in FAULTS.values():
+        if fault.kind == "venue":
+            assert box.add(dict(fault.body)).kind == fault.body["kind"]
+
+
+def test_every_process_that_is_killed_is_one_of_the_demo(tmp_path: Path) -> None:
+    plan = RunningPlatform(tmp_path).plan
+    programs = {program.name for tier in tiers(plan) for program in tier.programs}
+    assert {f.target for f in FAULTS.values() if f.kind == "kill"} <= programs

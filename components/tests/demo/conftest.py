@@ -16,10 +16,10 @@ from demo.readings import (
     PriceReading,
     Snapshot,
 )
+from demo.running import spare_environ
 from demo.session import State
 from demo.supervisor import ProcessInfo
 from shared.native_servers import PROJECT_ROOT
-from shared.testing.servers import free_port
 
 NOW_MS = 1_750_000_000_000
 
@@ -32,18 +32,8 @@ def paths(tmp_path: Path) -> DemoPaths:
 @pytest.fixture
 def environ() -> dict[str, str]:
     """The project's configuration on ports that nobody listens on."""
-    gateway, paper, first, second = (free_port() for _ in range(4))
-    nodes = f"['http://127.0.0.1:{first}', 'http://127.0.0.1:{second}']"
-    return {
-        "PATH": "/usr/bin:/bin",
-        "T3_CONFIG": str(PROJECT_ROOT / "config.yml"),
-        "T3__redis__port": str(free_port()),
-        "T3__database__port": str(free_port()),
-        "T3__paper_exchange__url": f"http://127.0.0.1:{paper}",
-        "T3__order_gateway__port": str(gateway),
-        "T3__reconciliation_engine__order_gateway_url": f"http://127.0.0.1:{gateway}",
-        "T3__reconciliation_engine__observer_nodes": nodes,
-    }
+    inherited = {"PATH": "/usr/bin:/bin"}
+    return spare_environ(inherited, T3_CONFIG=str(PROJECT_ROOT / "config.yml"))
 
 
 @pytest.fixture

@@ -6,10 +6,6 @@ One long scenario, because starting everything is what takes the time.
 from __future__ import annotations
 
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,15 +16,13 @@ from sqlalchemy import select
 
 from demo.credentials import keep_credentials
 from demo.layout import DemoPaths, DemoPlan, load_plan
-from demo.session import Session, State
-from demo.summary import Summary, is_reconciled
+from demo.running import RunningDemo, spare_environ
 from shared.config import load_secrets
 from shared.database import UnitOfWork, make_engine
 from shared.research.twin.__main__ import rules_of
 from shared.research.twin.read import Wanted, read
 from shared.research.twin.twin import twin_of
 from shared.storage.tables import order_execution_log, runs
-from shared.testing.servers import free_port
 
 FIRST_FILL_SECS = 120.0
 RESTART_SECS = 60.0
@@ -48,94 +42,22 @@ KILLED = (
 )
 
 
-def _environ() -> dict[str, str]:
-    """A demo on free ports, beside one that a person may be running."""
-    gateway, first, second = free_port(), free_port(), free_port()
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("T3_")}
-    return inherited | {
-        "T3__redis__port": str(free_port()),
-        "T3__database__port": str(free_port()),
-        "T3__paper_exchange__url": f"http://127.0.0.1:{free_port()}",
-        "T3__order_gateway__port": str(gateway),
-        "T3__reconciliation_engine__order_gateway_url": f"http://127.0.0.1:{gateway}",
-        "T3__reconciliation_engine__observer_nodes": (
-            f"[http://127.0.0.1:{first}, http://127.0.0.1:{second}]"
-        ),
-        "T3__reconciliation_engine__rebalance_frequency": "2.0",
-        "T3__providence__desired_run_count": "200",
-    }
-
-
-class RunningDemo:
-    """A session in a thread; ``state`` is what its view last showed."""
-
-    def __init__(self, plan: DemoPlan) -> None:
-        self.plan = plan
-        self.state: State | None = None
-        self.summary: Summary | None = None
-        self._stop_asked = threading.Event()
-        self._session = Session(plan, self._show, self._stop_asked)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _show(self, state: State) -> None:
-        self.state = state
-
-    def _run(self) -> None:
-        self.summary = self._session.run(None)
-
-    def __enter__(self) -> RunningDemo:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> Summary:
-        """End it as Ctrl-C does."""
-        self._stop_asked.set()
-        self._thread.join(120)
-        assert not self._thread.is_alive(), "the demo did not stop"
-        assert self.summary is not None, "the demo failed to start"
-        return self.summary
-
-    def wait(self, until: Callable[[State], bool], secs: float, what: str) -> State:
-        """Poll the shown state; fails with what was last seen."""
-        deadline = time.monotonic() + secs
-        while time.monotonic() < deadline and self._thread.is_alive():
-            state = self.state
-            if state is not None and until(state):
-                return state
-            time.sleep(0.2)
-        seen = None if self.state is None else (self.state.snapshot, self.state.processes)
-        pytest.fail(f"waited {secs:g} s for {what}; last seen: {seen}")
-
-    def pid(self, name: str) -> int:
-        """Process id of a running process, 0 while there is none."""
-        state = self.state
-        return next((p.pid for p in state.processes if p.name == name), 0) if state else 0
-
-    def kill(self, name: str) -> None:
-        """``kill -9`` and wait for the manager to bring up another."""
-        old = self.pid(name)
-        assert old, f"{name} is not running"
-        os.kill(old, signal.SIGKILL)
-        self.wait(lambda _: self.pid(name) not in (0, old), RESTART_SECS, f"{name} to be restarted")
-
-    def settled(self, state: State) -> bool:
-        """At target, with nothing in doubt and everything readable."""
-        engine = self.plan.settings.reconciliation_engine
-        snapshot = state.snapshot
-        return (
-            not snapshot.faults
-            and snapshot.counts.unknown == 0
-            and is_reconciled(snapshot.positions, engine.symbols, engine.minimum_trade_threshold)
-        )
+def _restarted(demo: RunningDemo, name: str) -> None:
+    """``kill -9`` and wait for the manager to bring up another."""
+    demo.wait(lambda _: demo.pid(name) > 0, RESTART_SECS, f"{name} to run")
+    old = demo.kill(name)
+    assert old, f"{name} was not running"
+    demo.wait(lambda _: demo.pid(name) not in (0, old), RESTART_SECS, f"{name} to be restarted")
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> DemoPlan:
     """One demo home for the module."""
-    return load_plan(DemoPaths(tmp_path_factory.mktemp("demo")), _environ())
+    own = {
+        "T3__reconciliation_engine__rebalance_frequency": "2.0",
+        "T3__providence__desired_run_count": "200",
+    }
+    return load_plan(DemoPaths(tmp_path_factory.mktemp("demo")), spare_environ(os.environ, **own))
 
 
 def _journal(plan: DemoPlan) -> list[dict[str, Any]]:
@@ -199,19 +121,15 @@ def _assert_twin_is_equal(plan: DemoPlan) -> None:
 @pytest.mark.timeout(600)
 def test_platform_trades_survives_any_kill_and_resumes(plan: DemoPlan) -> None:
     with RunningDemo(plan) as demo:
-        demo.wait(
-            lambda s: s.snapshot.counts.filled > 0 and demo.settled(s),
-            FIRST_FILL_SECS,
-            "a filled and reconciled order",
-        )
+        demo.wait(demo.has_filled, FIRST_FILL_SECS, "a filled and reconciled order")
         for name in KILLED:
-            demo.kill(name)
-        before = demo.wait(demo.settled, RESTART_SECS, "the account at its target").snapshot
+            _restarted(demo, name)
+        before = demo.wait(demo.is_settled, RESTART_SECS, "the account at its target").snapshot
         after = demo.wait(
             lambda s: (
                 s.snapshot.iterations > before.iterations
                 and s.snapshot.ticks > before.ticks
-                and demo.settled(s)
+                and demo.is_settled(s)
             ),
             RESTART_SECS,
             "the loop to go on after the kills",
@@ -225,7 +143,7 @@ def test_platform_trades_survives_any_kill_and_resumes(plan: DemoPlan) -> None:
 
     with RunningDemo(plan) as again:
         again.wait(
-            lambda s: s.snapshot.iterations > 0 and again.settled(s),
+            lambda s: s.snapshot.iterations > 0 and again.is_settled(s),
             FIRST_FILL_SECS,
             "the second demo to go on",
         )
