@@ -7,6 +7,7 @@ order whose next sample is unknown expires, as an IOC does, and is planned anew.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,6 +112,18 @@ class Account:
         self._coins = [float(size) for size in self._size]
         self._index = [math.nan] * len(markets)
         self._pending: dict[int, _Pending] = {}
+
+    def keep(self) -> Account:
+        """A copy as of now, for :meth:`take_back`."""
+        kept = copy.copy(self)
+        kept._size, kept._coins = [*self._size], [*self._coins]
+        kept._mark, kept._index = [*self._mark], [*self._index]
+        kept._pending = {s: copy.copy(pending) for s, pending in self._pending.items()}
+        return kept
+
+    def take_back(self, kept: Account) -> None:
+        """Be as ``kept`` was; it is used up."""
+        self.__dict__.update(kept.__dict__)
 
     def follow(self, block: TickBlock, due: NDArray[np.bool_], sums: Sums) -> AccountBlock:
         """Go through the block's ticks; ``sums`` [D, S] are of the D ticks that are due."""

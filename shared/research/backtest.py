@@ -109,6 +109,7 @@ def _providence(inputs: Inputs, observers: list[Observer]) -> dict[str, float | 
         "account_slippage_usd": account.slippage,
         "account_funding_usd": account.funding,
         "orders_expired": account.expired,
+        "account_epochs": totals.epochs,
     }
 
 
@@ -166,6 +167,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--fee-bps", type=float, help="fee per side (default: config.yml)")
     add("--slippage-bps", type=float, help="slippage per side (default: config.yml)")
     add("--free-of-costs", action="store_true", help="no fee and no slippage; marked in the report")
+    add(
+        "--latency-secs",
+        type=float,
+        default=0.0,
+        help="from a decision of the account to its fill, at least a tick",
+    )
     add("--fast", type=int, default=20, help="sma: samples of the fast mean")
     add("--slow", type=int, default=100, help="sma: samples of the slow mean")
     add("--rsi-window", type=int, default=14)
@@ -193,6 +200,7 @@ def _request(options: argparse.Namespace) -> Request:
         fee_bps=options.fee_bps,
         slippage_bps=options.slippage_bps,
         free_of_costs=options.free_of_costs,
+        latency_secs=options.latency_secs,
         fast=options.fast,
         slow=options.slow,
         rsi_window=options.rsi_window,

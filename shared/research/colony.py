@@ -19,6 +19,7 @@ from shared.providence import aggregate
 from shared.providence._jit import jit
 from shared.providence.aggregate import Sums
 from shared.providence.binding import Binding, Grid, bind
+from shared.providence.epochs import assign_height, request_exit
 from shared.providence.kernel import FloatArray
 from shared.providence.market import TickBlock
 from shared.providence.population import count_symbols
@@ -73,6 +74,8 @@ class Colony:
         rows = plan.shard_count * plan.shard_size
         starts = np.arange(plan.shard_count, dtype=np.int64) * plan.shard_size
         self._records = new_records(rows)
+        self._kept = np.empty_like(self._records)
+        self._kept_tick = -1
         self._bounds = Bounds(starts, starts.copy())
         self._binding = Binding(*(np.zeros(rows, dtype=np.int32) for _ in range(3)))
         self._columns = {p: column for column, p in enumerate(plan.product_ids)}
@@ -130,6 +133,34 @@ class Colony:
         for name in aggregate.SUMS_DTYPE.names or ():
             sums[name] += self._ended[name]
         return ordered, sums
+
+    def keep(self) -> None:
+        """Remember every run as it is, for :meth:`take_back`."""
+        # as bytes: a copy of fields is many times slower
+        np.copyto(self._kept.view(np.uint8), self._records.view(np.uint8))
+        self._kept_tick = self._last_tick
+
+    def take_back(self) -> None:
+        """Undo every :meth:`advance` since :meth:`keep`."""
+        np.copyto(self._records.view(np.uint8), self._kept.view(np.uint8))
+        self._last_tick = self._kept_tick
+
+    def give_height(self, height: int, at_tick: int) -> Records:
+        """Close an epoch: runs without a height get this one, with effect from ``at_tick`` (ms).
+
+        What has ended without one belongs to the closed epoch; returned are the runs that ended
+        since they were last removed.
+        """
+        ended = self._remove_ended()
+        for name in ("runs", "wins", "sum_win", "sum_loss"):
+            self._ended[f"history_{name}"] += self._ended[f"current_{name}"]
+            self._ended[f"current_{name}"] = 0
+        assign_height(self._records, height, at_tick)
+        return ended
+
+    def ask_to_exit(self, at_tick: int) -> None:
+        """Ask every run to exit, with effect from ``at_tick`` (ms)."""
+        request_exit(self._records, at_tick)
 
     def supervise(self, tick_ms: int, entropy: FloatArray) -> Supervised:
         """Remove what has ended and fill the vacancies.

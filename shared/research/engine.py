@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +20,13 @@ from shared.providence.run_state import Records
 from shared.providence.supervision import ENTROPY_SAMPLES
 from shared.reconciliation.demand import DemandRules
 from shared.reconciliation.target import TargetRules
-from shared.research.account import Account, AccountRules
+from shared.research.account import Account, AccountBlock, AccountRules
 from shared.research.colony import Colony, ColonyPlan
 from shared.research.errors import ResearchError
 from shared.research.markets import MarketSpec
-from shared.research.observers import Observer
+from shared.research.observers import EpochMark, Observer
 from shared.research.tick_series import TickSeries
+from shared.risk.account_epochs import Epoch, EpochEnd, EpochRules, advance_through
 
 Progress = Callable[[int, int], None]
 """Told ticks done since the last call, and run-bars done since the last call."""
@@ -44,9 +46,12 @@ class BacktestPlan:
     supervise_every: int
     rebalance_every: int
     seed: int
+    epochs: EpochRules
+    """When the account takes profit or resets; read every ``read_every`` ticks."""
+    read_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("supervise_every", "rebalance_every"):
+        for name in ("supervise_every", "rebalance_every", "read_every"):
             if getattr(self, name) < 1:
                 raise ResearchError(f"{name} is {getattr(self, name)} ticks; allowed is 1 or more")
         if self.colony.product_ids != tuple(range(1, len(self.markets) + 1)):
@@ -63,6 +68,8 @@ class BacktestTotals:
     born: int
     living: int
     account: Account
+    epochs: int
+    """Take profits and drawdown resets of the account."""
 
 
 def plan_of(
@@ -78,13 +85,16 @@ def plan_of(
     fee_bps: float | None = None,
     slippage_bps: float | None = None,
     free_of_costs: bool = False,
+    latency_secs: float = 0.0,
 ) -> BacktestPlan:
     """The plan that ``config.yml`` describes, at ticks of ``interval_ms``.
 
     The account is reconciled in the period of the configuration, vacancies are filled every
     ``SUPERVISE_TICKS`` ticks or in the period of the configuration if that is longer: a life takes
     hours, and births cost more than steps. ``supervise_secs`` gives any other period.
-    Costs are those of the configuration and never 0, unless ``free_of_costs`` says so.
+    Costs are those of the configuration and never 0, unless ``free_of_costs`` says so. An order of
+    the account is filled at the first tick that is ``latency_secs`` or more after its decision, at
+    the next tick at the earliest.
 
     Raises
     ------
@@ -96,6 +106,8 @@ def plan_of(
         raise ResearchError(f"runs is {desired}; allowed is 1 to 1,000,000")
     if not 100.0 <= balance_usd <= 1e9:
         raise ResearchError(f"the balance is {balance_usd} USD; allowed is 100 to 1e9")
+    if not 0.0 <= latency_secs <= 86_400.0:
+        raise ResearchError(f"the latency is {latency_secs:g} s; allowed is 0 to 86,400")
     rules = settings.rules()
     fee = rules.taker_fee_rate if fee_bps is None else fee_bps / 10_000
     slippage = rules.slippage_rate if slippage_bps is None else slippage_bps / 10_000
@@ -123,11 +135,20 @@ def plan_of(
     rebalance = engine.rebalance_frequency if rebalance_secs is None else rebalance_secs
     return BacktestPlan(
         colony,
-        _account_rules(settings, desired, balance_usd, fee, slippage),
+        replace(
+            _account_rules(settings, desired, balance_usd, fee, slippage),
+            latency_ticks=max(1, math.ceil(latency_secs * 1000 / interval_ms)),
+        ),
         tuple(markets),
         supervise_every=max(1, round(supervise * 1000 / interval_ms)),
         rebalance_every=max(1, round(rebalance * 1000 / interval_ms)),
         seed=seed,
+        epochs=EpochRules(
+            threshold=settings.take_profit.threshold,
+            drawdown_reset=settings.take_profit.drawdown_reset,
+            baseline_samples=settings.take_profit.baseline_samples,
+        ),
+        read_every=max(1, round(schedules.update_balance * 1000 / interval_ms)),
     )
 
 
@@ -168,6 +189,7 @@ def run_backtest(
         loop.colony.born,
         int((living["status"] == Status.ACTIVE).sum()),
         loop.account,
+        loop.epochs,
     )
 
 
@@ -179,7 +201,8 @@ class _Loop:
     ) -> None:
         self.colony = Colony(plan.colony, np.random.default_rng(plan.seed))
         self.account = Account(plan.account, plan.markets)
-        self.ticks = self.run_bars = 0
+        self.ticks = self.run_bars = self.epochs = 0
+        self._epoch, self._height = Epoch(), 0
         self._plan = plan
         self._observers = observers
         self._progress = progress
@@ -203,14 +226,57 @@ class _Loop:
         self._recent = entropy[-ENTROPY_SAMPLES:].copy()
 
     def _piece(self, piece: TickBlock, due: NDArray[np.bool_]) -> None:
+        """Ticks between two calls of the supervisor; an epoch that ends is acted on at the next."""
+        while len(piece.tick_ms):
+            taken = self._stretch(piece, due)
+            piece, due = piece.cut(taken, len(piece.tick_ms)), due[taken:]
+
+    def _stretch(self, piece: TickBlock, due: NDArray[np.bool_]) -> int:
+        """Ticks up to the end of the account's epoch, or all; returns how many."""
+        self.colony.keep()
+        kept = self.account.keep()
         fills, sums = self.colony.advance(piece, due)
         account = self.account.follow(piece, due, sums)
+        epoch, end, taken = self._judge(account)
+        if taken < len(piece.tick_ms):
+            # what lies beyond the end would have been stepped without knowing of it
+            self.colony.take_back()
+            self.account.take_back(kept)
+            piece, due = piece.cut(0, taken), due[:taken]
+            fills, sums = self.colony.advance(piece, due)
+            account = self.account.follow(piece, due, sums)
+        self._epoch = epoch
         for observer in self._observers:
             observer.fills(fills)
             observer.account(account)
-        self.ticks += len(piece.tick_ms)
+        self.ticks += taken
+        if end is not None:
+            self._end_epoch(end, account)
         if self._progress is not None:
-            self._progress(len(piece.tick_ms), self.colony.alive * len(piece.tick_ms))
+            self._progress(taken, self.colony.alive * taken)
+        return taken
+
+    def _judge(self, account: AccountBlock) -> tuple[Epoch, EpochEnd | None, int]:
+        """The epoch after the account's readings, and ticks until one that ended it, or all."""
+        every, count = self._plan.read_every, len(account.tick_ms)
+        read = np.flatnonzero((self.ticks + np.arange(count)) % every == 0)
+        epoch, end, readings = advance_through(
+            self._epoch, account.tick_ms[read], account.equity[read], self._plan.epochs
+        )
+        return epoch, end, count if end is None else int(read[readings - 1]) + 1
+
+    def _end_epoch(self, end: EpochEnd, account: AccountBlock) -> None:
+        tick_ms = int(account.tick_ms[-1])
+        effective = tick_ms + self._plan.colony.interval_ms
+        self.epochs += 1
+        if end is EpochEnd.TAKE_PROFIT:
+            self._height += 1
+            self.end(self.colony.give_height(self._height, effective))
+        else:
+            self.colony.ask_to_exit(effective)
+        height = self._height if end is EpochEnd.TAKE_PROFIT else 0
+        for observer in self._observers:
+            observer.epoch(EpochMark(tick_ms, end, height, float(account.equity[-1])))
 
     def end(self, runs: Records) -> None:
         """Count runs that will not be stepped again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +17,21 @@ from shared.providence.market import TickBlock
 from shared.providence.run_state import Records, join
 from shared.providence.step import Fills
 from shared.research.account import AccountBlock
+from shared.risk.account_epochs import EpochEnd
 
 DAY_MS: Final = 86_400_000
 ROWS_PER_GROUP: Final = 100_000
 _REASONS: Final = np.array([reason.name.lower() for reason in Reason], dtype=object)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochMark:
+    """The end of an epoch of the account: ``height`` is 0 for a drawdown reset."""
+
+    tick_ms: int
+    end: EpochEnd
+    height: int
+    equity: float
 
 
 class Observer:
@@ -33,6 +45,9 @@ class Observer:
 
     def account(self, block: AccountBlock) -> None:
         """The account at consecutive ticks."""
+
+    def epoch(self, mark: EpochMark) -> None:
+        """An epoch of the account has ended at a tick that was told of."""
 
     def ended(self, runs: Records) -> None:
         """Runs that will not be stepped again."""
@@ -73,6 +88,7 @@ class EquityCurve(Observer):
         self.traded_usd = 0.0
         self.by_day: dict[int, tuple[float, float]] = {}
         """UTC day (days since 1970) -> notional traded and costs paid, USD."""
+        self.epochs: list[EpochMark] = []
 
     def account(self, block: AccountBlock) -> None:
         self._parts.append((block.tick_ms, block.equity, block.gross_usd, block.net_usd))
@@ -88,6 +104,9 @@ class EquityCurve(Observer):
                 traded + float(notional[own].sum()),
                 paid + float(costs[own].sum()),
             )
+
+    def epoch(self, mark: EpochMark) -> None:
+        self.epochs.append(mark)
 
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Times (ms), equity, gross and net notional (USD)."""

@@ -29,7 +29,8 @@ from shared.research.tick_series import TickSeries
 ROOT: Final = Path(__file__).parents[2]
 CAPTIONS: Final = {
     "equity": "The account after fees, slippage and funding, marked at every tick, against equal "
-    "parts of every symbol bought at the start and held at no cost.",
+    "parts of every symbol bought at the start and held at no cost. Lines down through it are ends "
+    "of its epochs: green a take profit, red a drawdown reset.",
     "exposure": "What the account held: gross counts both sides, net is long minus short.",
     "turnover": "What the account traded, and what fees and slippage have taken of it.",
     "growth": "Virtual runs that traded, ended ones included: mean ln(end / start) per run after "
@@ -158,7 +159,7 @@ def draw(
     plots = Plots(folder)
     tick_ms, equity, gross, net = curve.arrays()
     start = inputs.plan.account.start_balance_usd
-    plots.equity(tick_ms, equity, hold_curve(inputs.series, start), start)
+    plots.equity(tick_ms, equity, hold_curve(inputs.series, start), start, curve.epochs)
     plots.exposure(tick_ms, gross, net, equity)
     days = sorted(curve.by_day)
     plots.turnover(
@@ -270,11 +271,6 @@ def _notes(
         notes.append(f"Repaired on request: {', '.join(repaired)}; see config.json for the rows.")
     if request.free_of_costs:
         notes.append("Costs were switched off by hand. Nothing here can be earned.")
-    if request.strategy == "providence":
-        notes.append(
-            "The account's take-profit and drawdown epochs are not simulated: no run gets a "
-            "height, and the cohort factor stays at the probationary multiplier."
-        )
     return notes
 
 

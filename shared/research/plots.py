@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.research.cohorts import Cohort, EntropyReturns
+from shared.research.observers import EpochMark
 from shared.research.performance import drawdown
 from shared.research.tables import FloatArray
+from shared.risk.account_epochs import EpochEnd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +46,7 @@ class Plots:
         equity: FloatArray,
         hold: FloatArray,
         start_usd: float,
+        epochs: Sequence[EpochMark] = (),
     ) -> None:
         """Account and equal-weight buy and hold, and the account's drawdown below."""
         figure, (top, low) = _figure(10.0, 5.2, 2, heights=(3, 1))
@@ -52,6 +55,10 @@ class Plots:
         top.plot(when, hold[thin], color=MUTED, linewidth=1.1, label="buy and hold, equal weights")
         top.plot(when, equity[thin], color=BLUE, linewidth=1.6, label="account, after costs")
         top.axhline(start_usd, color=INK, linewidth=0.8, linestyle=":")
+        for mark in epochs:
+            took = mark.end is EpochEnd.TAKE_PROFIT
+            when_ended = np.datetime64(mark.tick_ms, "ms")
+            top.axvline(when_ended, color=GREEN if took else RED, linewidth=0.9, alpha=0.6)  # type: ignore[arg-type]
         top.set_title("Account")
         top.set_ylabel("USD")
         top.legend(loc="best")

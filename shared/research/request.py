@@ -38,6 +38,7 @@ class Request:
     fee_bps: float | None = None
     slippage_bps: float | None = None
     free_of_costs: bool = False
+    latency_secs: float = 0.0
     fast: int = 20
     slow: int = 100
     rsi_window: int = 14
@@ -103,6 +104,7 @@ def load(request: Request, settings: Settings) -> Inputs:
         fee_bps=request.fee_bps,
         slippage_bps=request.slippage_bps,
         free_of_costs=request.free_of_costs,
+        latency_secs=request.latency_secs,
     )
     return Inputs(columns, funding, series, plan)
 
