@@ -25,7 +25,9 @@ import redis
 import structlog
 
 from shared.config import Settings
+from shared.exchange.boot_turn import BootTurn
 from shared.exchange.breaker import Breaker, BreakerState, VenueBreaker
+from shared.exchange.buckets import Limits, RedisBucket
 from shared.exchange.ccxt_client import ReadOnlyHyperliquid
 from shared.exchange.errors import DecodeError, VenueError, VenueRejected
 from shared.exchange.market_cache import MarketCache
@@ -48,7 +50,7 @@ from shared.exchange.payloads import (
     parse_mids,
     parse_order_status,
 )
-from shared.exchange.rate_budget import Priority, RateBudget, RedisBucket
+from shared.exchange.rate_budget import Priority, RateBudget
 from shared.exchange.transport import VenueTransport
 from shared.market_data.candle import Candle
 from shared.network_monitor import NetworkMonitor
@@ -58,6 +60,9 @@ log = structlog.get_logger(__name__)
 HEALTH_CHECK_SECS = 300.0
 MARKETS_LIFE_SECS = 900.0
 """How long a process goes on with the markets it has before it looks at the shared ones."""
+
+_LEASE_TIMEOUTS = 3
+"""A request holds its place in flight for at most this many of its timeouts."""
 
 _CLOCK_LATENCY_MS = 1_000
 _CLOCK_ATTEMPTS = 3
@@ -101,12 +106,16 @@ class ExchangeManager:
         venue = settings.venue
         hyperliquid = settings.exchanges.hyperliquid
         address = _network_address(hyperliquid.proxy)
-        per_minute = hyperliquid.rate_budget_per_minute
+        limits = Limits(
+            per_minute=hyperliquid.rate_budget_per_minute,
+            in_flight=hyperliquid.in_flight_limit,
+            lease_ms=round(_LEASE_TIMEOUTS * hyperliquid.timeout_secs * 1000),
+        )
         self.wallet = wallet
         self.dexes = ("", *hyperliquid.dexes)
         self.budget = RateBudget(
-            per_minute,
-            RedisBucket(client, address, per_minute) if client is not None else None,
+            limits,
+            RedisBucket(client, address, limits) if client is not None else None,
             sleep=sleep,
             monotonic=monotonic,
         )
@@ -123,6 +132,7 @@ class ExchangeManager:
             budget=self.budget,
             breaker=self._breaker,
             monitor=self.monitor,
+            boot_turn=BootTurn(client, address, hyperliquid.boot_stagger_secs, sleep),
             sleep=sleep,
         )
         self._ccxt = ReadOnlyHyperliquid(self.transport, venue.rest_url, wallet, hyperliquid.dexes)

@@ -21,6 +21,15 @@ _venue_seconds = Histogram(
 _venue_errors = Counter(
     "t3_venue_errors_total", "Failed calls to the venue by class.", ["call", "error_class"]
 )
+_budget_wait = Histogram(
+    "t3_venue_budget_wait_seconds",
+    "Time a call waited for its turn in the shared request budget.",
+    ["priority"],
+    buckets=(0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+_actions_left = Gauge(
+    "t3_venue_actions_left", "Actions that the venue still takes from the account."
+)
 _prices_rejected = Counter(
     "t3_prices_rejected_total", "Prices that were flagged and not used.", ["symbol", "reason"]
 )
@@ -81,6 +90,16 @@ def record_venue_call(call: str, outcome: str, seconds: float) -> None:
 def record_venue_error(call: str, error_class: str) -> None:
     """Count one failed call by its error class."""
     _venue_errors.labels(call, error_class).inc()
+
+
+def record_budget_wait(priority: str, seconds: float) -> None:
+    """Record how long a call waited for its turn in the request budget."""
+    _budget_wait.labels(priority).observe(seconds)
+
+
+def set_actions_left(actions: int) -> None:
+    """Publish how many actions the venue still takes from the account."""
+    _actions_left.set(actions)
 
 
 def record_rejected_price(symbol: str, reason: str) -> None:

@@ -18,6 +18,7 @@ from tenacity.wait import wait_exponential
 
 from shared import spent_time
 from shared.config_sections import HyperliquidSettings
+from shared.exchange.boot_turn import BootTurn
 from shared.exchange.breaker import Breaker
 from shared.exchange.errors import (
     BreakerOpen,
@@ -75,6 +76,7 @@ class VenueTransport:
         budget: RateBudget,
         breaker: Breaker,
         monitor: NetworkMonitor,
+        boot_turn: BootTurn,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._rest_url = rest_url
@@ -82,6 +84,7 @@ class VenueTransport:
         self._budget = budget
         self._breaker = breaker
         self._monitor = monitor
+        self._boot_turn = boot_turn
         self._sleep = sleep
         self._session = _make_session(settings)
 
@@ -99,17 +102,21 @@ class VenueTransport:
 
         ``endpoint`` is the name under which the call is counted, such as ``info:allMids``.
         """
+        if priority != "exit":
+            self._boot_turn.wait()
         try:
-            self._budget.acquire(weight, priority, max_wait_secs, endpoint)
+            place = self._budget.acquire(weight, priority, max_wait_secs, endpoint)
         except BudgetExhausted as error:
             self._monitor.refused(endpoint, error)
             raise
-        with self._monitor.observe(endpoint):
-            try:
+        try:
+            with self._monitor.observe(endpoint):
                 return self._send(path, payload, endpoint)
-            except RateLimited:
-                self._budget.penalise()
-                raise
+        except RateLimited:
+            self._budget.penalise()
+            raise
+        finally:
+            self._budget.release(place)
 
     def _send(self, path: str, payload: Mapping[str, object], endpoint: str) -> object:
         try:

@@ -80,6 +80,21 @@ def rate_budget(address: str) -> str:
     return f"rate_budget:{address}"
 
 
+def in_flight(address: str) -> str:
+    """Sorted set of requests under way from one network address, by the end of their lease (ms)."""
+    return f"in_flight:{address}"
+
+
+def action_budget(wallet: str) -> str:
+    """Hash ``cap, used, read_ms``: the actions that the venue allows an account, and has seen."""
+    return f"action_budget:{wallet}"
+
+
+def boot_turn(address: str) -> str:
+    """When the next starting process of one network address may make its first call (ms)."""
+    return f"boot_turn:{address}"
+
+
 def breaker(name: str) -> str:
     """Shared state of a circuit breaker."""
     return f"breaker:{name}"

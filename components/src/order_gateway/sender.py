@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from shared.exchange.action_budget import ActionBudget
 from shared.exchange.errors import (
     BudgetExhausted,
     ConnectionRefused,
@@ -32,8 +33,9 @@ MAX_BUDGET_WAIT_SECS = 2.0
 class ActionSender:
     """``POST /exchange`` without any repetition; what it means is decided by ``shared.orders``."""
 
-    def __init__(self, transport: VenueTransport) -> None:
+    def __init__(self, transport: VenueTransport, actions: ActionBudget) -> None:
         self._transport = transport
+        self._actions = actions
 
     def order(
         self, action: SignedAction, *, size: Decimal, tif: Tif, priority: Priority
@@ -66,6 +68,7 @@ class ActionSender:
         return interpret_action_reply(200, body)
 
     def _post(self, action: SignedAction, endpoint: str, priority: Priority) -> object:
+        self._actions.take(priority, endpoint)
         return self._transport.post(
             "/exchange",
             action.payload,

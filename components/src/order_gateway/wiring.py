@@ -37,6 +37,7 @@ from order_gateway.service import OrderService
 from order_gateway.signing_desk import SigningDesk
 from shared.config import Secrets, Settings
 from shared.database import make_redis
+from shared.exchange.action_budget import ActionBudget
 from shared.exchange.signing import ActionSigner
 from shared.exchange_manager import ExchangeManager
 from shared.orders.evidence import EvidenceRules
@@ -144,7 +145,7 @@ def _edges(settings: Settings, secrets: Secrets) -> _Edges:
         journal=journal,
         nonces=nonces,
         desk=SigningDesk(signer, nonces, journal),
-        sender=ActionSender(manager.transport),
+        sender=ActionSender(manager.transport, ActionBudget(manager.transport, client, wallet)),
         markets=Markets(settings.order_gateway.leverage),
         account=account,
         risk=RiskGate(limits, account, wall_ms),

@@ -111,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     options = Options(
         admin_token=arguments.admin_token,
         rate_limits=arguments.rate_limits,
+        weight_per_minute=arguments.weight_per_minute,
         seed=arguments.seed,
         ws_idle_secs=arguments.ws_idle,
         book_interval_ms=arguments.book_interval,

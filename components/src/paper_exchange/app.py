@@ -18,7 +18,7 @@ from paper_exchange.exchange import Exchange
 from paper_exchange.faults import FaultBox
 from paper_exchange.gate import Gate, json_response
 from paper_exchange.hub import Hub
-from paper_exchange.limits import WeightBudget
+from paper_exchange.limits import WEIGHT_PER_MINUTE, WeightBudget
 from paper_exchange.prices import STEP_MS
 from paper_exchange.websocket import IDLE_SECS, Endpoint, Limits
 
@@ -31,6 +31,7 @@ class Options:
 
     admin_token: str | None = None
     rate_limits: bool = True
+    weight_per_minute: int = WEIGHT_PER_MINUTE
     seed: int = 1
     ws_idle_secs: float = IDLE_SECS
     book_interval_ms: int = 500
@@ -46,7 +47,8 @@ def create_app(exchange: Exchange, options: Options) -> Starlette:
     coins = [asset.name for asset in exchange.feed.assets]
     exchange.feed.frozen_now = lambda: faults.frozen_coins(coins) if faults.faults else set()
     hub = Hub(exchange, faults, options.book_interval_ms)
-    gate = Gate(exchange, faults, WeightBudget() if options.rate_limits else None)
+    budget = WeightBudget(options.weight_per_minute) if options.rate_limits else None
+    gate = Gate(exchange, faults, budget)
     limits = Limits() if options.rate_limits else None
     endpoint = Endpoint(hub, gate, limits, options.ws_idle_secs)
 

@@ -14,6 +14,7 @@ from paper_exchange.auth import ANY_NETWORK, NETWORKS
 from paper_exchange.decimals import parse_decimal
 from paper_exchange.exchange import Clock, Exchange
 from paper_exchange.feed import Feed
+from paper_exchange.limits import WEIGHT_PER_MINUTE
 from paper_exchange.prices import STEP_MS
 from paper_exchange.replay import Recording, load_recording, split_argument
 from paper_exchange.state import SWITCH_CHOICES, Switches, Venue
@@ -136,6 +137,13 @@ def _add_behaviour_options(p: argparse.ArgumentParser) -> None:
         help="no IP weight, address budget or connection limits",
     )
     group.add_argument(
+        "--weight-per-minute",
+        type=int,
+        default=WEIGHT_PER_MINUTE,
+        metavar="N",
+        help=f"IP weight; more is answered 429 (default {WEIGHT_PER_MINUTE}, as the venue's)",
+    )
+    group.add_argument(
         "--ws-idle",
         type=float,
         default=60.0,
@@ -170,6 +178,10 @@ def check(arguments: argparse.Namespace) -> None:
     if not STEP_MS <= arguments.book_interval <= 60_000:
         raise InputError(
             f"--book-interval must be {STEP_MS} to 60000, found {arguments.book_interval}"
+        )
+    if not 1 <= arguments.weight_per_minute <= 1_000_000:
+        raise InputError(
+            f"--weight-per-minute must be 1 to 1000000, found {arguments.weight_per_minute}"
         )
     if not 0.1 <= arguments.ws_idle <= 86_400:
         raise InputError(f"--ws-idle must be 0.1 to 86400, found {arguments.ws_idle:g}")

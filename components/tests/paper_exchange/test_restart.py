@@ -142,6 +142,7 @@ def test_port_in_use_is_one_clear_sentence() -> None:
         (["--switch", "schedule_cancel_volume=much"], "'much' is not an amount of USD"),
         (["--speed", "100001"], "--speed must be above 0 and at most 100000"),
         (["--book-interval", "50"], "--book-interval must be 100 to 60000, found 50"),
+        (["--weight-per-minute", "0"], "--weight-per-minute must be 1 to 1000000, found 0"),
         (["--ws-idle", "0"], "--ws-idle must be 0.1 to 86400, found 0"),
         (["--start-time", "5"], "--start-time needs --admin-token"),
         (["--start-time", "-5", "--admin-token", "t"], "--start-time must be Unix milliseconds"),

@@ -9,7 +9,9 @@ import pytest
 import requests
 
 from shared.config import load_settings
+from shared.exchange.boot_turn import BootTurn
 from shared.exchange.breaker import NoBreaker
+from shared.exchange.buckets import Limits
 from shared.exchange.errors import (
     BadRequest,
     ConnectionLost,
@@ -37,9 +39,10 @@ def transport_to(url: str) -> VenueTransport:
     return VenueTransport(
         url,
         load_settings(CONFIG, {}).exchanges.hyperliquid,
-        budget=RateBudget(1_000),
+        budget=RateBudget(Limits(1_000)),
         breaker=NoBreaker(),
         monitor=NetworkMonitor(),
+        boot_turn=BootTurn(None, "direct", 0.0),
     )
 
 

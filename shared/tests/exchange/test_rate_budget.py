@@ -8,36 +8,48 @@ import time
 import pytest
 import redis
 
+from shared.exchange.buckets import (
+    PLACE_WAIT_MS,
+    Ask,
+    Bucket,
+    Limits,
+    LocalBucket,
+    RedisBucket,
+    new_place,
+    split_budget,
+)
 from shared.exchange.errors import BudgetExhausted
 from shared.exchange.rate_budget import (
-    Bucket,
-    LocalBucket,
+    KEPT_FROM,
     Priority,
     RateBudget,
-    RedisBucket,
-    split_budget,
     weight_of,
     weight_of_reply,
 )
 
 PER_MINUTE = 1_000
+LIMITS = Limits(PER_MINUTE, in_flight=50)
 CAPACITY = 200
 
 
 @pytest.fixture(params=["local", "redis"])
 def bucket(request: pytest.FixtureRequest) -> Bucket:
     if request.param == "local":
-        return LocalBucket(PER_MINUTE)
+        return LocalBucket(LIMITS)
     client: redis.Redis = request.getfixturevalue("redis_client")
-    return RedisBucket(client, "direct", PER_MINUTE)
-
-
-def kept(priority: Priority) -> float:
-    return {"exit": 0.0, "reconcile": 0.2, "read": 0.5}[priority]
+    return RedisBucket(client, "direct", LIMITS)
 
 
 def take(bucket: Bucket, weight: int, priority: Priority = "read") -> int:
-    return bucket.take(weight, kept(priority), exempt=priority == "exit")
+    """Ms to wait; a place that was granted is given back at once."""
+    place = new_place()
+    wait_ms = bucket.take(ask_for(weight, priority), place)
+    bucket.leave(place)
+    return wait_ms
+
+
+def ask_for(weight: int, priority: Priority) -> Ask:
+    return Ask(weight, *KEPT_FROM[priority], exempt=priority == "exit")
 
 
 def test_a_full_bucket_and_a_minute_of_refill_are_the_budget() -> None:
@@ -90,7 +102,7 @@ def test_a_429_blocks_everyone_but_exits_and_doubles_when_it_returns(bucket: Buc
 
 
 def test_repeated_storms_back_off_longer(redis_client: redis.Redis) -> None:
-    bucket = RedisBucket(redis_client, "direct", PER_MINUTE)
+    bucket = RedisBucket(redis_client, "direct", LIMITS)
     lengths = []
     for _ in range(6):
         lengths.append(bucket.penalise())
@@ -98,11 +110,38 @@ def test_repeated_storms_back_off_longer(redis_client: redis.Redis) -> None:
     assert lengths == [5_000, 10_000, 20_000, 40_000, 60_000, 60_000]
 
 
+def test_reads_leave_places_in_flight_to_exits(redis_client: redis.Redis) -> None:
+    limits = Limits(PER_MINUTE, in_flight=4)
+    for bucket in (LocalBucket(limits), RedisBucket(redis_client, "direct", limits)):
+        places = [new_place() for _ in range(5)]
+        assert bucket.take(ask_for(1, "read"), places[0]) == 0
+        assert bucket.take(ask_for(1, "read"), places[1]) == 0
+        assert bucket.take(ask_for(1, "read"), places[2]) == PLACE_WAIT_MS
+        assert bucket.take(ask_for(1, "reconcile"), places[2]) == 0
+        assert bucket.take(ask_for(1, "reconcile"), places[3]) == PLACE_WAIT_MS
+        assert bucket.take(ask_for(1, "exit"), places[3]) == 0
+        assert bucket.take(ask_for(1, "exit"), places[4]) == PLACE_WAIT_MS
+        for place in places[:3]:
+            bucket.leave(place)
+        assert bucket.take(ask_for(1, "read"), places[4]) == 0
+
+
+def test_the_places_of_a_dead_process_are_free_again_after_their_lease(
+    redis_client: redis.Redis,
+) -> None:
+    limits = Limits(PER_MINUTE, in_flight=2, lease_ms=200)
+    for bucket in (LocalBucket(limits), RedisBucket(redis_client, "direct", limits)):
+        assert bucket.take(ask_for(1, "read"), new_place()) == 0
+        assert bucket.take(ask_for(1, "read"), new_place()) > 0
+        time.sleep(0.25)
+        assert bucket.take(ask_for(1, "read"), new_place()) == 0
+
+
 def test_addresses_have_budgets_of_their_own(redis_client: redis.Redis) -> None:
-    one = RedisBucket(redis_client, "direct", PER_MINUTE)
+    one = RedisBucket(redis_client, "direct", LIMITS)
     take(one, CAPACITY, "exit")
-    assert take(RedisBucket(redis_client, "proxy.example", PER_MINUTE), 10, "read") == 0
-    assert take(RedisBucket(redis_client, "direct", PER_MINUTE), 10, "read") > 0
+    assert take(RedisBucket(redis_client, "proxy.example", LIMITS), 10, "read") == 0
+    assert take(RedisBucket(redis_client, "direct", LIMITS), 10, "read") > 0
 
 
 def test_many_threads_never_take_more_than_the_budget(redis_client: redis.Redis) -> None:
@@ -111,7 +150,7 @@ def test_many_threads_never_take_more_than_the_budget(redis_client: redis.Redis)
     end = time.monotonic() + 3.0
 
     def hammer() -> None:
-        bucket = RedisBucket(redis_client, "direct", PER_MINUTE)
+        bucket = RedisBucket(redis_client, "direct", LIMITS)
         while time.monotonic() < end:
             if take(bucket, 2, "exit") == 0:
                 with lock:
@@ -144,7 +183,7 @@ def clock() -> Clock:
 
 
 def budget(clock: Clock, shared: Bucket | None = None) -> RateBudget:
-    return RateBudget(PER_MINUTE, shared, sleep=clock.sleep, monotonic=lambda: clock.now)
+    return RateBudget(LIMITS, shared, sleep=clock.sleep, monotonic=lambda: clock.now)
 
 
 def test_a_caller_waits_for_its_turn(clock: Clock) -> None:
@@ -166,7 +205,7 @@ def test_a_call_whose_turn_comes_too_late_is_dropped_at_once(clock: Clock) -> No
 
 def test_without_redis_a_process_lives_on_a_tenth(clock: Clock, closed_port: int) -> None:
     away = redis.Redis(port=closed_port, retry=None)
-    b = budget(clock, RedisBucket(away, "direct", PER_MINUTE))
+    b = budget(clock, RedisBucket(away, "direct", LIMITS))
     b.acquire(2, "exit", 0.0, "cancel")
     b.acquire(10, "exit", 0.0, "cancel")
     with pytest.raises(BudgetExhausted):
@@ -199,7 +238,7 @@ def test_weights_are_the_venues(info_type: str, items: int, weight: int) -> None
 
 
 def test_an_empty_redis_starts_a_full_bucket(redis_client: redis.Redis) -> None:
-    bucket = RedisBucket(redis_client, "direct", PER_MINUTE)
+    bucket = RedisBucket(redis_client, "direct", LIMITS)
     take(bucket, CAPACITY, "exit")
     redis_client.flushall()
     redis_client.script_flush()
