@@ -176,6 +176,7 @@ class GatewaySettings(Section):
     leverage: Annotated[int, between(1, 50)] = 5
     resting_ttl_secs: Annotated[float, between(1, 86_400)] = 3_600.0
     resolve_interval_secs: Annotated[float, between(0.1, 60)] = 1.0
+    fills_interval_secs: Annotated[float, between(0.5, 600)] = 10.0
     max_body_bytes: Annotated[int, between(256, 1_000_000)] = 16_384
     emergency_journal: Path = Path("logs/emergency_journal.jsonl")
     pause_on_external_fill: bool = True

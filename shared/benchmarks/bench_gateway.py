@@ -14,20 +14,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from shared.benchmarks.figure import Figure
-from shared.benchmarks.gateway_platform import SYMBOLS, Answer, Client, gateway_platform
+from shared.benchmarks.gateway_platform import (
+    SYMBOLS,
+    Answer,
+    Client,
+    GatewayPlatform,
+    gateway_platform,
+)
 
 ORDERS_PER_S: Final = 50
 ORDERS: Final = 1_000
 WARM_UP_ORDERS: Final = 100
 CLIENTS: Final = 16
-SIZES: Final = {"BTC": "0.001", "ETH": "0.01", "SOL": "0.5", "HYPE": "2"}
 
 
 class _Load:
     """Orders at ``ORDERS_PER_S``, symbol after symbol, buying and selling in turns."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, gateway: GatewayPlatform) -> None:
+        self._port = gateway.port
+        self._sizes = gateway.sizes
         self._local = threading.local()
         self._number = 0
         self._pool = ThreadPoolExecutor(CLIENTS)
@@ -46,28 +52,28 @@ class _Load:
         if not hasattr(self._local, "client"):
             self._local.client = Client(self._port)
         client: Client = self._local.client
-        return client.post("/execute_order", _order(number))
+        return client.post("/execute_order", self._order(number))
+
+    def _order(self, number: int) -> dict[str, Any]:
+        symbol = SYMBOLS[number % len(SYMBOLS)]
+        return {
+            "intent_id": f"hand:bench-{number}",
+            "symbol": symbol,
+            "side": "buy" if number // len(SYMBOLS) % 2 == 0 else "sell",
+            "size": self._sizes[symbol],
+            "type": "market",
+            "origin": "hand",
+        }
 
     def close(self) -> None:
+        """Let the connections go."""
         self._pool.shutdown()
-
-
-def _order(number: int) -> dict[str, Any]:
-    symbol = SYMBOLS[number % len(SYMBOLS)]
-    return {
-        "intent_id": f"hand:bench-{number}",
-        "symbol": symbol,
-        "side": "buy" if number // len(SYMBOLS) % 2 == 0 else "sell",
-        "size": SIZES[symbol],
-        "type": "market",
-        "origin": "hand",
-    }
 
 
 def gateway_latency() -> list[Figure]:
     """Added latency of an order at 50/s: from request to reply, less the venue's part."""
     with gateway_platform() as gateway:
-        load = _Load(gateway.port)
+        load = _Load(gateway)
         _filled(load.send(WARM_UP_ORDERS))
         cpu = gateway.cpu_secs()
         answers = _filled(load.send(ORDERS))
@@ -89,7 +95,7 @@ def gateway_latency() -> list[Figure]:
 def kill_switch_to_block_s() -> Figure:
     """From the request that sets the switch to the last order that still got through."""
     with gateway_platform() as gateway:
-        load = _Load(gateway.port)
+        load = _Load(gateway)
         _filled(load.send(WARM_UP_ORDERS))
         asked: list[float] = []
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,11 +18,13 @@ from typing import Any, Final
 
 import orjson
 import redis
+import requests
 import yaml
 from eth_account import Account
 
 from shared.benchmarks.live_platform import LivePlatform, live_platform
 from shared.database import make_redis
+from shared.exchange.precision import OrderFilters, plain
 from shared.market_data.quotes import Quote
 from shared.native_servers import write_private
 from shared.storage import redis_keys
@@ -32,7 +34,8 @@ from shared.testing.servers import free_port
 
 KEY: Final = "0x" + "b7" * 32
 TOKEN: Final = "bench-token-" + "x" * 32
-SYMBOLS: Final = ("BTC", "ETH", "SOL", "HYPE")
+SYMBOLS: Final = ("BTC", "ETH", "SOL", "HYPE", "XRP", "DOGE", "AVAX", "LINK")
+ORDER_USD: Final = Decimal(60)
 START_TIMEOUT_SECS: Final = 60.0
 FEED_SECS: Final = 0.2
 
@@ -82,6 +85,8 @@ class GatewayPlatform:
 
     platform: LivePlatform
     port: int
+    sizes: Mapping[str, str]
+    """Coins of an order of ``ORDER_USD``, by symbol."""
     process: subprocess.Popen[bytes]
 
     def cpu_secs(self) -> float:
@@ -118,7 +123,7 @@ def gateway_platform(**overrides: object) -> Iterator[GatewayPlatform]:
         }
         process = stack.enter_context(_process(environ, platform.folder / "gateway.log"))
         _wait_until_ready(port, process, platform.folder / "gateway.log")
-        yield GatewayPlatform(platform, port, process)
+        yield GatewayPlatform(platform, port, _sizes(venue.url), process)
 
 
 def _secrets(platform: LivePlatform, wallet: str) -> Path:
@@ -186,6 +191,18 @@ def _feed(client: redis.Redis, venue_url: str) -> Iterator[None]:
     finally:
         stop.set()
         thread.join(10)
+
+
+def _sizes(venue_url: str) -> dict[str, str]:
+    def info(kind: str) -> Any:
+        return requests.post(f"{venue_url}/info", json={"type": kind}, timeout=10).json()
+
+    mids = info("allMids")
+    decimals = {asset["name"]: asset["szDecimals"] for asset in info("meta")["universe"]}
+    return {
+        symbol: plain(OrderFilters(decimals[symbol]).round_size(ORDER_USD / Decimal(mids[symbol])))
+        for symbol in SYMBOLS
+    }
 
 
 def _parts(header: str) -> dict[str, float]:

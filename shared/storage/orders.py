@@ -391,7 +391,10 @@ def _conflict(error: IntegrityError, request: OrderRequest) -> JournalConflict:
     if "open_symbol" in text:
         return OpenIntentExists(f"{request.symbol} has an open order; one at a time")
     if "uq_intent_leg" in text:
-        return LegUsed(f"leg {request.leg} of {request.symbol} is used in this plan epoch")
+        return LegUsed(
+            f"leg {request.leg} of {request.symbol} is used in this plan epoch, "
+            "which ends with its order"
+        )
     return IntentMismatch(f"intent {request.intent_id} was journaled at the same moment")
 
 

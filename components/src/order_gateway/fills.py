@@ -26,6 +26,8 @@ PAGE_SIZE = 2_000
 MAX_PAGES = 10
 OVERLAP_MS = 60_000
 """Fills this much older than the cursor are read again: they may become visible late."""
+SHORT_OVERLAP_MS = 2_000
+"""The same in a read between two whole ones; what it misses the next whole one finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,11 @@ class FillsConsumer:
         self._on_large_loss = on_large_loss
         self._lock = threading.Lock()
 
-    def step(self) -> int:
+    def step(self, overlap_ms: int = OVERLAP_MS) -> int:
         """Read and store what is new; returns the number of new fills."""
         with self._lock:
             cursor_ms, floor_ms = self._cursor()
-            start_ms = max(floor_ms, cursor_ms - OVERLAP_MS)
+            start_ms = max(floor_ms, cursor_ms - overlap_ms)
             window = read_window(self._manager, start_ms)
             fresh, losses = retry_deadlocks(lambda: self._store(window.fills, cursor_ms, floor_ms))
         for loss in losses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,7 +16,8 @@ from order_gateway.dead_man import DeadManSwitch
 from order_gateway.emergency_exits import EmergencyExits
 from order_gateway.errors import GatewayError
 from order_gateway.exits import Exits
-from order_gateway.fills import FillsConsumer
+from order_gateway.fill_hints import FillHints
+from order_gateway.fills import SHORT_OVERLAP_MS, FillsConsumer
 from order_gateway.guard import RiskGuard
 from order_gateway.journal import Journal
 from order_gateway.lease_keeper import RENEW_SECS, LeaseKeeper
@@ -34,7 +36,8 @@ from shared.orders.states import OrderState
 log = structlog.get_logger(__name__)
 
 ACCOUNT_INTERVAL_SECS = 2.0
-FILLS_INTERVAL_SECS = 10.0
+FILLS_SPACING_SECS = 1.0
+"""However many hints come, the fills are not read more often than this."""
 RETRY_SECS = 1.0
 RECENT_ORDERS = 1_000
 JOIN_SECS = 15.0
@@ -56,6 +59,8 @@ class Runtime:
     guard: RiskGuard
     account: AccountView
     fills: FillsConsumer
+    fills_interval_secs: float
+    hints: FillHints | None
     resolver: Resolver
     exits: Exits
     leverage: LeverageSetter
@@ -83,6 +88,8 @@ class Runtime:
         for name, (work, interval_secs) in loops.items():
             self._spawn(name, self._repeat, work, interval_secs)
         self._spawn("fills", self._fills_loop)
+        if self.hints is not None:
+            self._spawn("fill_hints", self.hints.run, self._stop)
 
     def stop(self) -> None:
         """End the threads, then give the lease back."""
@@ -112,13 +119,16 @@ class Runtime:
             self._round(work)
             self._stop.wait(interval_secs)
 
-    def _round(self, work: Callable[[], None]) -> None:
+    def _round(self, work: Callable[[], None]) -> bool:
+        """Do one round; whether it succeeded."""
         try:
             work()
         except EXPECTED_FAILURES as error:
             log.warning(
                 "round_failed", work=work.__name__, error=type(error).__name__, reason=str(error)
             )
+            return False
+        return True
 
     def _lease_round(self) -> None:
         problem = self.keeper.step()
@@ -188,12 +198,23 @@ class Runtime:
             self.exits.cancel_all(None, "kill switch")
 
     def _fills_loop(self) -> None:
+        """Read the fills whole at every interval, and in short whenever a hint says so."""
+        whole_at = float("-inf")
         while not self._stop.is_set():
             self.traded.clear()
+            now = time.monotonic()
             if self._recovered:
-                self._round(self._fills_round)
-            self.traded.wait(FILLS_INTERVAL_SECS if self._recovered else RETRY_SECS)
+                whole = now - whole_at >= self.fills_interval_secs
+                if self._round(self._fills_whole if whole else self._fills_short) and whole:
+                    whole_at = now
+            self._stop.wait(FILLS_SPACING_SECS)
+            due_secs = whole_at + self.fills_interval_secs - time.monotonic()
+            self.traded.wait(max(due_secs, 0.0) if self._recovered else RETRY_SECS)
 
-    def _fills_round(self) -> None:
+    def _fills_whole(self) -> None:
         self.emergency.import_all()  # or their fills would look like someone else's
         self.fills.step()
+
+    def _fills_short(self) -> None:
+        self.emergency.import_all()
+        self.fills.step(SHORT_OVERLAP_MS)

@@ -17,6 +17,7 @@ from order_gateway.dead_man import DeadManSwitch
 from order_gateway.emergency import EmergencyJournal
 from order_gateway.emergency_exits import EmergencyExits
 from order_gateway.exits import Exits
+from order_gateway.fill_hints import FillHints
 from order_gateway.fills import FillsConsumer
 from order_gateway.guard import RiskGuard
 from order_gateway.in_flight import InFlight
@@ -257,6 +258,8 @@ def _runtime(
         guard=guard,
         account=edges.account,
         fills=fills,
+        fills_interval_secs=settings.order_gateway.fills_interval_secs,
+        hints=_hints(edges),
         resolver=orders.resolver,
         exits=orders.exits,
         leverage=orders.leverage,
@@ -270,6 +273,15 @@ def _runtime(
         on_crash=on_crash,
         traded=edges.traded,
     )
+
+
+def _hints(edges: _Edges) -> FillHints | None:
+    """Behind a proxy the fills are read at their interval alone, as prices are polled there."""
+    hyperliquid = edges.settings.exchanges.hyperliquid
+    if hyperliquid.proxy:
+        return None
+    url = edges.settings.venue.ws_url
+    return FillHints(url, edges.wallet, hyperliquid.origin, edges.traded.set)
 
 
 def _ms(secs: float) -> int:
