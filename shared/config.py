@@ -44,6 +44,9 @@ from shared.providence.rules import CloneRules, ParameterSpace, Rules
 __all__ = ["Config", "ConfigError", "Secrets", "Settings", "Venue", "load_secrets", "load_settings"]
 
 ENV_PREFIX = "T3__"
+VENUE_WEIGHT_PER_MINUTE = 1_200
+"""Request weight that HyperLiquid grants an address per minute."""
+
 LIVE_ACKNOWLEDGEMENT = "I trade real money at my own risk"
 
 
@@ -92,6 +95,12 @@ class Settings(Section):
             )
         if self.price_sampler.warm_history and self.mode != "paper":
             raise ValueError("price_sampler.warm_history: allowed in paper mode only")
+        budget = self.exchanges.hyperliquid.rate_budget_per_minute
+        if budget > VENUE_WEIGHT_PER_MINUTE and self.mode != "paper":
+            raise ValueError(
+                f"exchanges.hyperliquid.rate_budget_per_minute: at most {VENUE_WEIGHT_PER_MINUTE} "
+                f"outside paper mode, found {budget}"
+            )
         self.rules()
         self.parameter_space()
         self.clone_rules()

@@ -37,7 +37,7 @@ class HyperliquidSettings(Section):
     stream_watchdog_secs: Annotated[float, between(1, 300)] = 15.0
     stream_cross_check_secs: Annotated[float, between(0.2, 60)] = 5.0
     max_price_jump: Annotated[float, between(0.01, 1)] = 0.5
-    rate_budget_per_minute: Annotated[int, between(1, 1_200)] = 900
+    rate_budget_per_minute: Annotated[int, between(1, 100_000)] = 900
     in_flight_limit: Annotated[int, between(2, 100)] = 50
     boot_stagger_secs: Annotated[float, between(0, 5)] = 0.1
     breaker_failures: Annotated[int, between(1, 1_000)] = 5

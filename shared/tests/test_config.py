@@ -166,6 +166,14 @@ def test_invented_history_is_refused_outside_paper_mode() -> None:
         )
 
 
+def test_more_requests_than_the_venue_grants_are_refused_outside_paper_mode() -> None:
+    key = "T3__exchanges__hyperliquid__rate_budget_per_minute"
+    assert load_settings(CONFIG, environ={key: "1201"}).mode == "paper"
+    with pytest.raises(ConfigError, match="at most 1200 outside paper mode, found 1201"):
+        load_settings(CONFIG, environ={"T3__mode": "testnet", key: "1201"})
+    load_settings(CONFIG, environ={"T3__mode": "testnet", key: "1200"})
+
+
 def test_settings_are_frozen() -> None:
     settings = load_settings(CONFIG, environ={})
     with pytest.raises(ValueError, match="frozen"):

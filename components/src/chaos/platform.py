@@ -26,12 +26,13 @@ WORKLOAD = {
     "T3__reconciliation_engine__live_pnl_threshold": "-1000000000",
     "T3__reconciliation_engine__minimum_trade_threshold": "200",
     "T3__reconciliation_engine__rebalance_frequency": "1.0",
+    # Looks come fifteen times as often as in config.yml, so requests may, too.
+    "T3__exchanges__hyperliquid__rate_budget_per_minute": "13500",
     # Everything that waits waits briefly, in the proportions of config.yml.
     "T3__reconciliation_engine__observer_timeout_secs": "1.0",
     "T3__reconciliation_engine__gateway_timeout_secs": "5.0",
     "T3__exchanges__hyperliquid__timeout_secs": "3.0",
     "T3__exchanges__hyperliquid__breaker_reset_secs": "3.0",
-    "T3__exchanges__hyperliquid__rate_budget_per_minute": "1200",
     "T3__exchanges__hyperliquid__stream_watchdog_secs": "4.0",
     "T3__order_gateway__expires_after_secs": "5.0",
     "T3__order_gateway__evidence_margin_secs": "1.5",

@@ -6,6 +6,7 @@ One long scenario, because starting everything is what takes the time.
 from __future__ import annotations
 
 import os
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
