@@ -8,7 +8,7 @@ holds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +30,7 @@ from shared.research.tables import (
 
 Kind = Literal["candles", "ticks"]
 CANDLE_COLUMNS: Final = ("open", "high", "low", "close")
+VOLUME_COLUMN: Final = "volume"
 QUOTE_COLUMNS: Final = ("bid_price", "ask_price")
 GAPS_LISTED: Final = 20
 
@@ -86,7 +87,7 @@ class PricePoints:
 
 
 def load_prices(symbol: str, path: Path, *, repair: bool = False) -> PricePoints:
-    """Read and check one file (.csv, .csv.gz, .parquet).
+    """Read and check one file (.csv, .csv.gz, .parquet, .feather).
 
     Columns: ``timestamp_ms`` with ``open, high, low, close`` (the time is the candle's open), with
     ``price``, or with ``bid_price, ask_price`` (their middle counts).
@@ -99,27 +100,107 @@ def load_prices(symbol: str, path: Path, *, repair: bool = False) -> PricePoints
         not a whole number, rows out of order, duplicate candles, gaps between candles.
     """
     columns = _columns(path)
+    return check_prices(
+        symbol, path, columns, batches(path, columns), sha256_of(path), repair=repair
+    )
+
+
+def check_prices(
+    symbol: str,
+    path: Path,
+    columns: tuple[str, ...],
+    rows: Iterable[Batch],
+    sha256: str,
+    *,
+    repair: bool = False,
+) -> PricePoints:
+    """Rows from anywhere as :func:`load_prices` takes them from a file; ``path`` names them.
+
+    ``columns`` are those of ``rows`` in order: ``CANDLE_COLUMNS``, ``("price",)`` or
+    ``QUOTE_COLUMNS``.
+
+    Raises
+    ------
+    DataFileError
+        As :func:`load_prices`.
+    """
     repairs = Repairs()
-    parts: list[tuple[IntArray, IntArray, FloatArray]] = []
-    rows = 0
-    for batch in batches(path, columns):
-        good = ~_faults(path, batch, columns, repairs, repair)
-        numbers = batch.first_row + np.flatnonzero(good)
-        parts.append((numbers, batch.time_ms[good], _price(batch, columns)[good]))
-        rows += len(batch.time_ms)
-    if not parts or not sum(len(part[0]) for part in parts):
-        raise DataFileError(path, "the file has no usable rows")
-    number, time_ms, price = (np.concatenate(column) for column in zip(*parts, strict=True))
+    checked = _checked(path, columns, rows, repairs, repair, lambda batch: _price(batch, columns))
     candles = columns == CANDLE_COLUMNS
-    number, time_ms, price = _ordered(path, number, time_ms, price, candles, repairs, repair)
+    number, time_ms, price = _ordered(path, *checked.sorted_out, candles, repairs, repair)
     spacing_ms = None
     if candles:
         spacing_ms = _spacing(path, number, time_ms, repairs, repair)
         time_ms = time_ms + spacing_ms
     kind: Kind = "candles" if candles else "ticks"
     return PricePoints(
-        symbol, path, sha256_of(path), kind, rows, spacing_ms, time_ms, price, repairs
+        symbol, path, sha256, kind, checked.count, spacing_ms, time_ms, price, repairs
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CandleRows:
+    """Candles of one symbol in order: ``open_ms`` [N] and ``values`` [N, 5] (open, high, low,
+    close, volume)."""
+
+    spacing_ms: int
+    open_ms: IntArray
+    values: FloatArray
+    repairs: Repairs
+
+
+def load_candles(path: Path, *, repair: bool = False) -> CandleRows:
+    """Whole candles of one file, checked as by :func:`load_prices`; without a volume it is 0.
+
+    Raises
+    ------
+    DataFileError
+        As :func:`load_prices`, and for a file without candles or a negative volume.
+    """
+    if _columns(path) != CANDLE_COLUMNS:
+        raise DataFileError(path, f"columns must be {TIME_COLUMN}, {', '.join(CANDLE_COLUMNS)}")
+    has_volume = VOLUME_COLUMN in columns_of(path)
+    columns = (*CANDLE_COLUMNS, VOLUME_COLUMN) if has_volume else CANDLE_COLUMNS
+    repairs = Repairs()
+
+    def pick(batch: Batch) -> FloatArray:
+        volume = batch.values[4] if has_volume else np.zeros(len(batch.time_ms))
+        picked: FloatArray = np.stack([*batch.values[:4], volume], axis=1)
+        return picked
+
+    checked = _checked(path, CANDLE_COLUMNS, batches(path, columns), repairs, repair, pick)
+    number, open_ms, values = _ordered(path, *checked.sorted_out, True, repairs, repair)
+    spacing_ms = _spacing(path, number, open_ms, repairs, repair)
+    return CandleRows(spacing_ms, open_ms, values, repairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """Usable rows: how many rows there were, and (number, time, values) of those."""
+
+    count: int
+    sorted_out: tuple[IntArray, IntArray, FloatArray]
+
+
+def _checked(
+    path: Path,
+    columns: tuple[str, ...],
+    rows: Iterable[Batch],
+    repairs: Repairs,
+    repair: bool,
+    pick: Callable[[Batch], FloatArray],
+) -> _Checked:
+    parts: list[tuple[IntArray, IntArray, FloatArray]] = []
+    count = 0
+    for batch in rows:
+        good = ~_faults(path, batch, columns, repairs, repair)
+        numbers = batch.first_row + np.flatnonzero(good)
+        parts.append((numbers, batch.time_ms[good], pick(batch)[good]))
+        count += len(batch.time_ms)
+    if not sum(len(part[0]) for part in parts):
+        raise DataFileError(path, "the file has no usable rows")
+    number, time_ms, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _Checked(count, (number, time_ms, values))
 
 
 def joined(parts: Sequence[PricePoints]) -> PricePoints:
@@ -183,10 +264,12 @@ def _faults(
 ) -> NDArray[np.bool_]:
     """Rows that cannot be used; raises for the first of them unless they may be dropped."""
     bad: NDArray[np.bool_] = batch.time_ms == NO_TIME
-    for values in batch.values:
+    for values in batch.values[: len(columns)]:
         bad |= ~(np.isfinite(values) & (values > 0.0))
+    for volume in batch.values[len(columns) :]:
+        bad |= ~(np.isfinite(volume) & (volume >= 0.0))
     if columns == CANDLE_COLUMNS:
-        open_, high, low, close = batch.values
+        open_, high, low, close = batch.values[:4]
         bad |= (low > np.minimum(open_, close)) | (high < np.maximum(open_, close))
     elif columns == QUOTE_COLUMNS:
         bad |= batch.values[0] > batch.values[1]
@@ -203,7 +286,10 @@ def _fault(batch: Batch, columns: tuple[str, ...], at: int) -> str:
     raw = [column[at].as_py() for column in batch.raw]
     if batch.time_ms[at] == NO_TIME:
         return f"{TIME_COLUMN} is {raw[0]!r}; allowed is a whole number of milliseconds"
-    for name, text, values in zip(columns, raw[1:], batch.values, strict=True):
+    for text, values in zip(raw[1 + len(columns) :], batch.values[len(columns) :], strict=True):
+        if not np.isfinite(values[at]) or values[at] < 0.0:
+            return f"{VOLUME_COLUMN} is {text!r}; allowed is a number of 0 or more"
+    for name, text, values in zip(columns, raw[1:], batch.values, strict=False):
         if not np.isfinite(values[at]) or values[at] <= 0.0:
             return f"{name} is {text!r}; allowed is a number above 0"
     if columns == QUOTE_COLUMNS:

@@ -1,4 +1,4 @@
-"""Numbers of CSV (also gzipped) and Parquet files, in pieces, with the row of the first bad one."""
+"""Numbers of CSV, gzipped CSV, Parquet and Feather files, in pieces, with their rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from shared.research.errors import DataFileError
 
 TIME_COLUMN: Final = "timestamp_ms"
-SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
+TIME_NAMES: Final = (TIME_COLUMN, "date", "timestamp", "open_time", "open_ms", "time_ms")
+"""What other programs call it; the first that a file has counts."""
+SUFFIXES: Final = (".csv", ".csv.gz", ".parquet", ".feather")
 ROWS_PER_BATCH: Final = 100_000
 BYTES_PER_BLOCK: Final = 8 << 20
 
@@ -48,16 +50,25 @@ def is_table(path: Path) -> bool:
 
 
 def columns_of(path: Path) -> list[str]:
-    """Names of the columns.
+    """Names of the columns; that of time is ``TIME_COLUMN`` whatever the file calls it.
 
     Raises
     ------
     DataFileError
         If the file cannot be read.
     """
+    names = _names(path)
+    time_name = next((name for name in TIME_NAMES if name in names), None)
+    return [TIME_COLUMN if name == time_name else name for name in names]
+
+
+def _names(path: Path) -> list[str]:
     try:
         if path.suffix == ".parquet":
             return list(pq.read_schema(path).names)
+        if path.suffix == ".feather":
+            with pa.memory_map(str(path)) as source:
+                return list(pa.ipc.open_file(source).schema.names)
         with _open_csv(path) as stream:
             return stream.readline().decode("utf-8-sig").strip().split(",")
     except (OSError, EOFError, UnicodeDecodeError, pa.ArrowException) as error:
@@ -72,8 +83,9 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[Batch]:
     DataFileError
         If the file cannot be read.
     """
-    wanted = [TIME_COLUMN, *columns]
-    row = 1 if path.suffix == ".parquet" else 2
+    names = _names(path)
+    wanted = [next(name for name in TIME_NAMES if name in names), *columns]
+    row = 1 if path.suffix in (".parquet", ".feather") else 2
     try:
         for batch in _record_batches(path, wanted):
             raw = tuple(batch.column(name) for name in wanted)
@@ -100,6 +112,12 @@ def _record_batches(path: Path, wanted: list[str]) -> Iterator[pa.RecordBatch]:
     if path.suffix == ".parquet":
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches(ROWS_PER_BATCH, columns=wanted)
+        return
+    if path.suffix == ".feather":
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number).select(wanted)
         return
     options = pa_csv.ConvertOptions(
         include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
