@@ -34,6 +34,7 @@ class HyperliquidSettings(Section):
     poll_batch_size: Annotated[int, between(1, 1_000)] = 50
     timeout_secs: Annotated[float, between(1, 60)] = 10.0
     dexes: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")], ...] = ()
+    price_channel: Literal["allMids", "bbo", "trades"] = "allMids"
     stream_watchdog_secs: Annotated[float, between(1, 300)] = 15.0
     stream_cross_check_secs: Annotated[float, between(0.2, 60)] = 5.0
     max_price_jump: Annotated[float, between(0.01, 1)] = 0.5

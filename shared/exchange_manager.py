@@ -246,13 +246,15 @@ class ExchangeManager:
             raise VenueRejected(f"the venue lists no perpetual named {symbol!r}")
         return str(market["symbol"])
 
-    def mids(self, dex: str = "") -> Mapping[str, Decimal]:
+    def mids(self, dex: str = "", *, priority: Priority | None = None) -> Mapping[str, Decimal]:
         """Mid of every coin of a dex (weight 2); spot pairs are among those of the first."""
-        return parse_mids(self.info("allMids", dex=dex))
+        return parse_mids(self.info("allMids", priority=priority, dex=dex))
 
-    def contexts(self, dex: str = "") -> tuple[AssetContext, ...]:
+    def contexts(
+        self, dex: str = "", *, priority: Priority | None = None
+    ) -> tuple[AssetContext, ...]:
         """Mark, oracle, mid and funding rate of every perpetual of a dex (weight 20)."""
-        return parse_contexts(self.info("metaAndAssetCtxs", dex=dex))
+        return parse_contexts(self.info("metaAndAssetCtxs", priority=priority, dex=dex))
 
     def book(self, symbol: str, *, priority: Priority | None = None) -> Book:
         """Order book of 20 levels (weight 2)."""

@@ -1,4 +1,4 @@
-"""Prices by WebSocket: `allMids` and one `activeAssetCtx` per symbol, into Redis.
+"""Prices by WebSocket, into Redis: mids or trades by the channel that is configured, and marks.
 
 A connection counts only after its snapshot: messages that arrived before the REST snapshot was
 complete may be older than it and are dropped, and a snapshot that two reads do not tell alike is
@@ -32,12 +32,12 @@ from shared.clock import SystemClock
 from shared.config import Secrets, Settings
 from shared.database import make_redis
 from shared.exchange.breaker import NoBreaker
-from shared.exchange.decoding import as_mapping, require, str_field
 from shared.exchange.errors import DecodeError, VenueError
-from shared.exchange.payloads import Asset, parse_context, parse_mids
+from shared.exchange.payloads import Asset
 from shared.exchange_manager import ExchangeManager
 from shared.market_data.cross_check import CrossCheck
 from shared.market_data.intake import MarketView, QuoteIntake, tradable
+from shared.market_data.price_channels import Mark, Mids, Price, PriceChannels, VenueComplaint
 from shared.market_data.quotes import PriceGuard, Quote
 from shared.ports import Clock
 from shared.storage.streams import PriceStore
@@ -97,7 +97,7 @@ class StreamProducer:
         self._jitter = jitter
         self._view = MarketView(frozenset(assets), round(self._watchdog_secs * 1000))
         self._offset_ms = 0
-        self._streamed: set[str] = set()
+        self._channels = PriceChannels(hyperliquid.price_channel, assets)
         self._check = CrossCheck()
         self._check_secs = hyperliquid.stream_cross_check_secs
 
@@ -147,8 +147,8 @@ class StreamProducer:
 
     async def _follow(self, socket: ClientConnection, stop: asyncio.Event) -> None:
         self._view.clear()
-        self._streamed.clear()
-        for subscription in self._subscriptions():
+        self._channels.clear()
+        for subscription in self._channels.subscriptions():
             message = {"method": "subscribe", "subscription": subscription}
             await socket.send(orjson.dumps(message).decode())
         queue: asyncio.Queue[_Arrival] = asyncio.Queue(_QUEUE_LIMIT)
@@ -173,10 +173,6 @@ class StreamProducer:
                 task.cancel()
             await asyncio.gather(reader, stopping, checker, return_exceptions=True)
 
-    def _subscriptions(self) -> list[dict[str, str]]:
-        mids = [{"type": "allMids", **({"dex": dex} if dex else {})} for dex in self._dexes]
-        return mids + [{"type": "activeAssetCtx", "coin": symbol} for symbol in self._assets]
-
     async def _read(self, socket: ClientConnection, queue: asyncio.Queue[_Arrival]) -> None:
         async for text in socket:
             await queue.put(_Arrival(text, self._clock.now_ms()))
@@ -198,11 +194,14 @@ class StreamProducer:
         return self._clock.now_ms()
 
     async def _read_snapshot(self, asked_ms: int) -> set[str]:
-        """Take in what two reads of every dex tell alike; returns those symbols."""
+        """Take in what two reads of every dex tell alike; returns those symbols.
+
+        Without a snapshot all are blind, so it goes before other reads of the market.
+        """
         symbols: set[str] = set()
         for dex in self._dexes:
-            contexts = await asyncio.to_thread(self._manager.contexts, dex)
-            mids = await asyncio.to_thread(self._manager.mids, dex)
+            contexts = await asyncio.to_thread(self._manager.contexts, dex, priority="reconcile")
+            mids = await asyncio.to_thread(self._manager.mids, dex, priority="reconcile")
             for context in contexts:
                 symbol = context.asset.symbol
                 if symbol not in self._assets:
@@ -286,31 +285,19 @@ class StreamProducer:
 
     def _take_in(self, arrival: _Arrival) -> set[str] | None:
         """Symbols whose price a frame tells; None for frames without prices."""
-        message = as_mapping(orjson.loads(arrival.text), "message")
-        channel = message.get("channel")
-        if channel == "allMids":
-            data = as_mapping(require(message, "data", "allMids"), "allMids.data")
-            mids = parse_mids(require(data, "mids", "allMids"))
-            self._streamed |= self._assets.keys() & mids.keys()
-            return self._view.mids_arrived(
-                {
-                    symbol: mids[symbol]
-                    for symbol in self._assets
-                    if symbol in mids
-                    and self._check.heard(symbol, mids[symbol], arrival.received_ms)
-                }
-            )
-        if channel == "activeAssetCtx":
-            data = as_mapping(require(message, "data", "activeAssetCtx"), "activeAssetCtx.data")
-            asset = self._assets.get(str_field(data, "coin", "activeAssetCtx"))
-            if asset is None:
-                return None
-            context = parse_context(asset, require(data, "ctx", "activeAssetCtx"))
-            # Contexts come less often than mids: once there are mids, only the mark is news.
-            mid = None if asset.symbol in self._streamed else context.mid
-            return self._view.context_arrived(asset.symbol, mid, context.mark, arrival.received_ms)
-        if channel == "error":
-            log.error("price_stream_error", message=str(message.get("data"))[:200])
+        received_ms = arrival.received_ms
+        news = self._channels.read(arrival.text, received_ms, self._offset_ms)
+        match news:
+            case Mids(mids, quiet):
+                heard = {s for s, mid in mids.items() if self._check.heard(s, mid, received_ms)}
+                return self._view.mids_arrived({s: mids[s] for s in heard & quiet})
+            case Price(symbol, price):
+                frozen = symbol in self._check.frozen
+                return set() if frozen else self._view.mids_arrived({symbol: price})
+            case Mark(symbol, mark, mid):
+                return self._view.context_arrived(symbol, mid, mark, received_ms)
+            case VenueComplaint(text):
+                log.error("price_stream_error", message=text)
         return None
 
     def _quotes(self, symbols: set[str], received_ms: int) -> list[Quote]:

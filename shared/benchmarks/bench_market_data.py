@@ -71,13 +71,13 @@ class _Snapshot:
     def check_health(self) -> VenueHealth:
         return VenueHealth(0, 1, None, 0)
 
-    def contexts(self, dex: str = "") -> tuple[AssetContext, ...]:
+    def contexts(self, dex: str = "", **_: object) -> tuple[AssetContext, ...]:
         price = Decimal(100_000)
         return tuple(
             AssetContext(asset, price, price, price, Decimal(0)) for asset in self._assets.values()
         )
 
-    def mids(self, dex: str = "") -> Mapping[str, Decimal]:
+    def mids(self, dex: str = "", **_: object) -> Mapping[str, Decimal]:
         return dict.fromkeys(self._assets, Decimal(100_000))
 
 

@@ -148,14 +148,19 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-@pytest.fixture(scope="module")
-def feed(venue: PaperVenue) -> Iterator[Feed]:
+def settings_of(venue: PaperVenue, channel: str = "allMids") -> Settings:
     environ = {
         "T3__paper_exchange__url": venue.url,
+        "T3__exchanges__hyperliquid__price_channel": channel,
         "T3__exchanges__hyperliquid__stream_watchdog_secs": "1.0",
         "T3__exchanges__hyperliquid__stream_cross_check_secs": "0.5",
     }
-    with Feed(load_settings(PROJECT_ROOT / "config.yml", environ)) as running:
+    return load_settings(PROJECT_ROOT / "config.yml", environ)
+
+
+@pytest.fixture(scope="module")
+def feed(venue: PaperVenue) -> Iterator[Feed]:
+    with Feed(settings_of(venue)) as running:
         yield running
 
 
@@ -280,3 +285,14 @@ def test_a_storm_of_429_does_not_reach_the_stream(venue: PaperVenue, feed: Feed)
     time.sleep(1.5)  # cross-checks meet it, and back off
     assert len(feed.quotes) > quotes + 5
     assert feed.age_ms() < 500
+
+
+@pytest.mark.parametrize("channel", ["bbo", "trades"])
+def test_other_channels_follow_the_market_as_closely(
+    venue: PaperVenue, truth: Truth, channel: str
+) -> None:
+    with Feed(settings_of(venue, channel)) as other:
+        time.sleep(2.0)
+        assert len(other.quotes) > 8
+        assert other.age_ms() < 1_500
+        assert max(truth.errors_bps(other.quotes)) < 1.0

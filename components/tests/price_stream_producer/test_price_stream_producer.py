@@ -63,7 +63,7 @@ class Venue:
     def check_health(self) -> VenueHealth:
         return VenueHealth(OFFSET_MS, 5, None, 0)
 
-    def contexts(self, dex: str = "") -> tuple[AssetContext, ...]:
+    def contexts(self, dex: str = "", **_: object) -> tuple[AssetContext, ...]:
         assert dex == ""
         self.snapshots += 1
         if self.failing > 0:
@@ -77,7 +77,7 @@ class Venue:
         time.sleep(self.delay_secs)
         return found
 
-    def mids(self, dex: str = "") -> Mapping[str, Decimal]:
+    def mids(self, dex: str = "", **_: object) -> Mapping[str, Decimal]:
         assert dex == ""
         return {symbol: Decimal(mid) for symbol, mid in (self.mid | self.polled).items()}
 
