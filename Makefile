@@ -139,6 +139,13 @@ backtest: bootstrap ## Backtest on recorded prices: DATA=files [SYMBOL= FROM= TO
 	@[ -n "$(DATA)" ] || { echo "backtest: name the price files: make backtest DATA='BTC_1m.csv.gz ETH_1m.csv.gz'" >&2; exit 2; }
 	@exec $(PYTHON) -m shared.research.backtest $(BACKTEST_OPTIONS)
 
+.PHONY: data
+data: bootstrap ## Fill the recorder's archive: DATA=files, or from the venue [SYMBOL= FROM= TO= TIMEFRAME=1m REPAIR= REPLACE=]
+	@exec $(PYTHON) -m shared.research.data $(if $(DATA),--data $(foreach file,$(DATA),'$(file)')) \
+	  $(foreach pair,SYMBOL:symbol FROM:from TO:to TIMEFRAME:timeframe,\
+	  $(if $($(firstword $(subst :, ,$(pair)))),--$(lastword $(subst :, ,$(pair))) $($(firstword $(subst :, ,$(pair)))))) \
+	  $(if $(REPAIR),--repair) $(if $(REPLACE),--replace) $(ARGS)
+
 .PHONY: twin
 twin: bootstrap ## What was lived, replayed: exit code 1 unless the signal is equal to the bit [DAY=] [FROM= TO=]
 	@$(PLATFORM) exec $(PYTHON) -m shared.research.twin $(if $(DAY),--day '$(DAY)') $(if $(FROM),--from '$(FROM)') \

@@ -1,4 +1,4 @@
-"""A bar with rate and remaining time on a terminal, a line now and then elsewhere; on stderr."""
+"""Bars with rate and remaining time on a terminal, lines now and then elsewhere; on stderr."""
 
 from __future__ import annotations
 
@@ -81,5 +81,60 @@ class BacktestProgress:
         left = (self._total - self._ticks) * secs / max(self._ticks, 1)
         self._console.print(
             f"{self._name}: {self._ticks:,} of {self._total:,} ticks, {rate}, {left:.0f} s left",
+            highlight=False,
+        )
+
+
+class Steps:
+    """Shows how many of ``total`` steps are done, and what the last one was."""
+
+    def __init__(self, name: str, total: int, unit: str, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._name, self._total, self._unit = name, total, unit
+        self._start = self._shown = time.monotonic()
+        self.done = 0
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn(f"[bold]{name}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn(f"{unit} [cyan]{{task.fields[last]}}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=total, last="")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, last: str, count: int = 1) -> None:
+        """``count`` more steps are done, the last of them ``last``."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, last=last)
+            return
+        now = time.monotonic()
+        if now - self._shown < LINE_EVERY_SECS and self.done < self._total:
+            return
+        self._shown = now
+        left = (self._total - self.done) * (now - self._start) / max(self.done, 1)
+        self._console.print(
+            f"{self._name}: {self.done:,} of {self._total:,} {self._unit}, {last}, "
+            f"{left:.0f} s left",
             highlight=False,
         )
