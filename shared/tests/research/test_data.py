@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather as pa_feather
 import pytest
+import requests
 
 from shared.config import load_settings
 from shared.exchange_manager import ExchangeManager
 from shared.market_data.archive import Archive
 from shared.research.data.__main__ import NOBODY, main
 from shared.research.data.days import coverage
-from shared.research.data.fetching import Span, complete_until, fetch
+from shared.research.data.fetching import Span, fetch
 from shared.research.data.importing import import_rows, read_file
 from shared.research.errors import DataFileError, ResearchError
 from shared.testing.paper_venue import PaperVenue
@@ -168,20 +169,22 @@ def test_venue_fills_the_archive_and_complete_days_are_not_asked_for_again(
     with PaperVenue(tmp_path / "venue") as venue:
         monkeypatch.setenv("T3__paper_exchange__url", venue.url)
         since_ms = (time.time_ns() // 1_000_000) // DAY_MS * DAY_MS - 2 * DAY_MS
-        code, line, text = run(capsys, tmp_path, "--symbol", "BTC", "ETH", "--from", str(since_ms))
+        options = ("--symbol", "BTC", "--timeframe", "5m", "--from", str(since_ms))
+        code, line, text = run(capsys, tmp_path, *options)
         assert code in (0, 1), text
-        by_name = {(d["dataset"], d["symbol"]): d for d in line["datasets"]}  # type: ignore[attr-defined]
-        assert set(by_name) == {(d, s) for d in ("candles_1m", "funding") for s in ("BTC", "ETH")}
-        minutes = by_name["candles_1m", "BTC"]
-        assert minutes["rows"] > 2_000
-        assert minutes["missing"] == 0
-        manager = ExchangeManager(load_settings(ROOT / "config.yml"), NOBODY)
-        last_ms = complete_until("candles_1m", time.time_ns() // 1_000_000)
-        direct = manager.candles("BTC", "1m", since_ms, last_ms)
+        by_name = {d["dataset"]: d for d in line["datasets"]}  # type: ignore[attr-defined]
+        assert set(by_name) == {"candles_5m", "funding"}
+        assert by_name["candles_5m"]["rows"] >= 2 * 288
+        assert by_name["candles_5m"]["missing"] == 0
         archive = Archive(tmp_path / "archive")
-        table = archive.read("candles_1m", "BTC", since_ms, last_ms)
-        count = table.num_rows
-        assert table["close"].to_pylist() == [bar.close for bar in direct][:count]
+        table = archive.read("candles_5m", "BTC", since_ms, since_ms + 2 * DAY_MS - 1)
+        wanted = {"coin": "BTC", "interval": "5m", "startTime": since_ms}
+        wanted["endTime"] = since_ms + 2 * DAY_MS - 1
+        body = {"type": "candleSnapshot", "req": wanted}
+        bars = requests.post(f"{venue.url}/info", json=body, timeout=10).json()
+        assert table["open_ms"].to_pylist() == [bar["t"] for bar in bars]
+        assert table["close"].to_pylist() == [float(bar["c"]) for bar in bars]
+        manager = ExchangeManager(load_settings(ROOT / "config.yml"), NOBODY)
 
         asked: list[int] = []
 
@@ -190,10 +193,10 @@ def test_venue_fills_the_archive_and_complete_days_are_not_asked_for_again(
                 asked.append(since)
                 return manager.candles(symbol, timeframe, since, until)
 
-        span = Span("candles_1m", "BTC", since_ms, since_ms + 2 * DAY_MS - 1)
+        span = Span("candles_5m", "BTC", since_ms, since_ms + 2 * DAY_MS - 1)
         assert fetch(Counting(), archive, span, nothing) == 0  # type: ignore[arg-type]
         assert asked == []
-        archive.day_file("candles_1m", "BTC", archive.days("candles_1m", "BTC")[1]).unlink()
+        archive.day_file("candles_5m", "BTC", archive.days("candles_5m", "BTC")[1]).unlink()
         assert fetch(Counting(), archive, span, nothing) == 1  # type: ignore[arg-type]
         assert asked == [since_ms + DAY_MS]
         manager.close()
