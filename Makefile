@@ -151,6 +151,17 @@ twin: bootstrap ## What was lived, replayed: exit code 1 unless the signal is eq
 	@$(PLATFORM) exec $(PYTHON) -m shared.research.twin $(if $(DAY),--day '$(DAY)') $(if $(FROM),--from '$(FROM)') \
 	  $(if $(TO),--to '$(TO)') $(ARGS)
 
+# Options of `make optimize`; empty ones are not passed.
+OPTIMIZE_OPTIONS = --data $(foreach file,$(DATA),'$(file)') \
+	$(foreach pair,TRIALS:trials FOLDS:folds WORKERS:workers SYMBOL:symbol FROM:from TO:to RUNS:runs SEED:seed INTERVAL:interval,\
+	$(if $($(firstword $(subst :, ,$(pair)))),--$(lastword $(subst :, ,$(pair))) $($(firstword $(subst :, ,$(pair)))))) \
+	$(if $(REPAIR),--repair) $(ARGS)
+
+.PHONY: optimize
+optimize: bootstrap ## Search parameters, judged out of sample: DATA=files [TRIALS= FOLDS= WORKERS= RUNS= SEED= FROM= TO=]
+	@[ -n "$(DATA)" ] || { echo "optimize: name the price files: make optimize DATA='BTC_1m.csv.gz ETH_1m.csv.gz'" >&2; exit 2; }
+	@exec $(PYTHON) -m shared.research.optimize $(OPTIMIZE_OPTIONS)
+
 .PHONY: migrate
 ifdef T3_CONFIG
 migrate: bootstrap

@@ -33,6 +33,7 @@ TASK_MODULES = (
     "worker.purge",
     "worker.attribution",
     "worker.alerts",
+    "worker.research",
 )
 
 ROUTES = {
@@ -50,6 +51,7 @@ ROUTES = {
     "track_performance": HIGH_PRIORITY_QUEUE,
     "watch_for_alerts": HIGH_PRIORITY_QUEUE,
     "deliver_alerts": HIGH_PRIORITY_QUEUE,
+    "optimize_trial": RESEARCH_QUEUE,
 }
 
 

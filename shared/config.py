@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import BaseModel, SecretStr, ValidationError, model_validator
 
+from shared import config_search
+from shared.config_search import ResearchSettings
 from shared.config_secrets import Secrets
 from shared.config_sections import (
     AlertSettings,
@@ -86,6 +88,7 @@ class Settings(Section):
     redis: RedisSettings = RedisSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     paper_exchange: PaperExchangeSettings = PaperExchangeSettings()
+    research: ResearchSettings = ResearchSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -101,10 +104,16 @@ class Settings(Section):
                 f"exchanges.hyperliquid.rate_budget_per_minute: at most {VENUE_WEIGHT_PER_MINUTE} "
                 f"outside paper mode, found {budget}"
             )
+        self.check_population()
+        for fault in config_search.faults(self):
+            raise ValueError(fault)
+        return self
+
+    def check_population(self) -> None:
+        """Raises ``ValueError`` if the keys of the population do not go together."""
         self.rules()
         self.parameter_space()
         self.clone_rules()
-        return self
 
     @property
     def venue(self) -> Venue:

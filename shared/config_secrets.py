@@ -41,6 +41,7 @@ class DatabaseSecrets(Section):
     app_password: SecretStr = SecretStr("")
     migrate_password: SecretStr = SecretStr("")
     reader_password: SecretStr = SecretStr("")
+    research_password: SecretStr = SecretStr("")
     root_password: SecretStr = SecretStr("")
 
 

@@ -325,6 +325,8 @@ class DatabaseSettings(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")] = "3t"
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,32}$")] = "3t_app"
     migrate_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,32}$")] = "3t_migrate"
+    research_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")] = "3t_research"
+    research_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,32}$")] = "3t_research"
     connect_timeout_secs: Annotated[int, between(1, 60)] = 5
 
 

@@ -43,18 +43,28 @@ def make_engine(settings: Settings, secrets: Secrets, *, migrate: bool = False) 
         url,
         poolclass=NullPool,
         isolation_level="READ COMMITTED",
-        connect_args={
-            "use_pure": True,
-            "charset": "utf8mb4",
-            "collation": "utf8mb4_bin",
-            "connection_timeout": db.connect_timeout_secs,
-            "read_timeout": READ_TIMEOUT_SECS,
-            "write_timeout": READ_TIMEOUT_SECS,
-        },
+        connect_args=connection_arguments(settings),
     )
+    prepare_connections(engine)
+    return engine
+
+
+def connection_arguments(settings: Settings) -> dict[str, Any]:
+    """How every connection to MariaDB is made."""
+    return {
+        "use_pure": True,
+        "charset": "utf8mb4",
+        "collation": "utf8mb4_bin",
+        "connection_timeout": settings.database.connect_timeout_secs,
+        "read_timeout": READ_TIMEOUT_SECS,
+        "write_timeout": READ_TIMEOUT_SECS,
+    }
+
+
+def prepare_connections(engine: Engine) -> None:
+    """Teach the engine's connections what the connector does not know of MariaDB."""
     event.listen(engine, "connect", _without_query_attributes)
     event.listen(engine, "connect", _without_pings)
-    return engine
 
 
 def _without_query_attributes(connection: Any, _: object) -> None:

@@ -216,11 +216,17 @@ def _surface(
 
 
 def start_drawing(
-    width: float, height: float, *, rows: int = 1, heights: tuple[int, ...] | None = None
+    width: float,
+    height: float,
+    *,
+    rows: int = 1,
+    columns: int = 1,
+    heights: tuple[int, ...] | None = None,
+    share_x: bool = True,
 ) -> tuple[Figure, list[Axes]]:
     """A figure in the style of the reports, inches wide and high, and its axes from the top."""
     _set_style()
-    return _figure(width, height, rows, heights=heights)
+    return _figure(width, height, rows, columns=columns, heights=heights, share_x=share_x)
 
 
 def _figure(
@@ -230,6 +236,7 @@ def _figure(
     *,
     columns: int = 1,
     heights: tuple[int, ...] | None = None,
+    share_x: bool = True,
 ) -> tuple[Figure, list[Axes]]:
     import matplotlib.pyplot as plt
 
@@ -237,7 +244,7 @@ def _figure(
         rows,
         columns,
         figsize=(width, height),
-        sharex=rows > 1,
+        sharex=share_x and rows > 1,
         squeeze=False,
         layout="constrained",
         height_ratios=heights,

@@ -20,6 +20,22 @@ LINE_EVERY_SECS: Final = 10.0
 BAR_EVERY_SECS: Final = 0.1
 
 
+def bar(title: str, unit: str, console: Console) -> Progress:
+    """A bar of a task with the field ``rate``, elapsed and remaining time."""
+    return Progress(
+        TextColumn(f"[bold]{title}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("[cyan]{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
 class BacktestProgress:
     """Shows ticks done; call it with the ticks and run-bars done since the last call."""
 

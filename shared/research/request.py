@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -83,18 +84,43 @@ def load(request: Request, settings: Settings) -> Inputs:
         raise ResearchError(f"no price file of {', '.join(missing) or 'any symbol'} was given")
     columns = tuple(joined(prices[symbol]) for symbol in sorted(prices))
     interval_ms = request.interval_ms or _interval_ms(columns, settings)
-    series = TickSeries(
-        columns,
+    series = series_of(columns, funding, interval_ms, settings, request.from_ms, request.to_ms)
+    markets = [spec_of(points.symbol) for points in columns]
+    return Inputs(columns, funding, series, plan_for(request, settings, markets, interval_ms))
+
+
+def series_of(
+    prices: tuple[PricePoints, ...],
+    funding: dict[str, FundingRates],
+    interval_ms: int,
+    settings: Settings,
+    from_ms: int | None,
+    to_ms: int | None,
+) -> TickSeries:
+    """The ticks from ``from_ms`` to ``to_ms``, as the sampler would have known them."""
+    return TickSeries(
+        prices,
         interval_ms,
         funding=funding,
         max_tick_age_ms=round(settings.price_sampler.max_price_age_secs * 1000),
-        volatility_ms=settings.market_data.memory_candles * CANDLE_MS,
-        from_ms=request.from_ms,
-        to_ms=request.to_ms,
+        volatility_ms=volatility_ms(settings),
+        from_ms=from_ms,
+        to_ms=to_ms,
     )
-    plan = plan_of(
+
+
+def volatility_ms(settings: Settings) -> int:
+    """Span of the trailing volatility."""
+    return settings.market_data.memory_candles * CANDLE_MS
+
+
+def plan_for(
+    request: Request, settings: Settings, markets: Sequence[MarketSpec], interval_ms: int
+) -> BacktestPlan:
+    """The plan of a request on these markets."""
+    return plan_of(
         settings,
-        [spec_of(points.symbol) for points in columns],
+        markets,
         interval_ms,
         runs=request.runs,
         seed=request.seed,
@@ -106,7 +132,6 @@ def load(request: Request, settings: Settings) -> Inputs:
         free_of_costs=request.free_of_costs,
         latency_secs=request.latency_secs,
     )
-    return Inputs(columns, funding, series, plan)
 
 
 def _only(known: dict[str, FundingRates], symbol: str, path: Path) -> FundingRates:
