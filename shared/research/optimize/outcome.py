@@ -64,25 +64,25 @@ class FoldOutcome:
         return next((trial for trial in self.tried if trial.is_current), None)
 
     @cached_property
+    def trading(self) -> tuple[Tried, ...]:
+        """Trials that trade enough to be judged: doing nothing is never the worst in anything."""
+        return tuple(trial for trial in self.tried if trial.train.orders >= self.min_orders)
+
+    @cached_property
     def chosen(self) -> Tried | None:
         """The trial that grew most in training within the limits; None if none is within them."""
-        allowed = [
-            trial
-            for trial in self.tried
-            if trial.train.objectives.drawdown <= self.max_drawdown
-            and trial.train.orders >= self.min_orders
-        ]
+        allowed = [t for t in self.trading if t.train.objectives.drawdown <= self.max_drawdown]
         return max(allowed, key=lambda t: (t.train.objectives.growth, -t.number), default=None)
 
     @cached_property
     def front(self) -> tuple[Tried, ...]:
-        """Trials that no other dominates in training."""
-        return _front(self.tried, "train")
+        """Trading trials that no other of them dominates in training."""
+        return _front(self.trading, "train")
 
     @cached_property
     def test_front(self) -> tuple[Tried, ...]:
-        """Trials that no other dominated in the test: known only afterwards."""
-        return _front(self.tried, "test")
+        """Those that no other dominated in the test: known only afterwards."""
+        return _front([trial for trial in self.trading if trial.test.orders], "test")
 
     @cached_property
     def deflated_sharpe(self) -> float:

@@ -94,6 +94,7 @@ def _fronts(outcome: Outcome) -> Figure:
             ax.axhline(0.0, color=INK, linewidth=0.8, linestyle=":")
             ax.set_xscale("symlog", linthresh=0.1)
             ax.set_yscale("symlog", linthresh=1.0)
+            ax.set_xlim(left=-0.01)
     axes[0].legend(loc="lower left", fontsize=8)
     return figure
 
@@ -168,11 +169,17 @@ def _searched(tried: Sequence[Tried]) -> list[str]:
     return sorted(told, key=lambda key: -told[key])[:MOST_MARGINALS]
 
 
+def _short(key: str) -> str:
+    """The end of a path that still says what it is."""
+    parts = key.split(".")
+    return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
+
+
 def _label(value: Any) -> str:
     if isinstance(value, dict):
         return "+".join(sorted(name[:3] for name, share in value.items() if share))
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) >= 1_000.0 else f"{value:.3g}"
     return json.dumps(value).replace(" ", "").strip("[]")
 
 
@@ -243,7 +250,7 @@ def _marginals(tried: Sequence[Tried], keys: Sequence[str]) -> Figure:
         ax.axhline(0.0, color=INK, linewidth=0.8, linestyle=":")
         ax.set_xticks(places, list(bins), fontsize=7, rotation=20)
         ax.set_yscale("symlog", linthresh=1.0)
-        ax.set_title(".".join(key.split(".")[-2:]), fontsize=9)
+        ax.set_title(_short(key), fontsize=9)
     for ax in axes[len(keys) :]:
         ax.set_visible(False)
     axes[0].legend(fontsize=8)
@@ -262,8 +269,8 @@ def _surfaces(tried: Sequence[Tried], keys: Sequence[str]) -> Figure:
         ):
             _surface(figure, axes[2 * row + column], ys, xs, growth)
             axes[2 * row + column].set_title(f"Growth {name}", fontsize=10)
-            axes[2 * row + column].set_xlabel(".".join(x_key.split(".")[-2:]))
-            axes[2 * row + column].set_ylabel(".".join(y_key.split(".")[-2:]))
+            axes[2 * row + column].set_xlabel(_short(x_key))
+            axes[2 * row + column].set_ylabel(_short(y_key))
     return figure
 
 
