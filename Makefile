@@ -26,6 +26,10 @@ help: ## This list
 bootstrap: ## Make this checkout ready: .venv with locked requirements, Redis and MariaDB as programs
 	@setup/native/bootstrap.sh
 
+.PHONY: prometheus
+prometheus: ## Prometheus as a program, for the demo's metrics and the tests of alert rules and dashboards
+	@setup/native/prometheus.sh
+
 .PHONY: demo
 demo: bootstrap ## The whole platform on paper, with a live view [DURATION=secs] [DATA=files] [SPEED=factor]
 	@exec $(PYTHON) -m demo $(DEMO_OPTIONS)
@@ -176,7 +180,7 @@ paper-exchange: bootstrap ## The local exchange alone; options after ARGS=
 	@exec $(PYTHON) -m paper_exchange $(ARGS)
 
 .PHONY: test
-test: lint ## What CI runs: lint, types and all tests, on real Redis and MariaDB that the tests start themselves
+test: lint prometheus ## What CI runs: lint, types and all tests, on real Redis and MariaDB that the tests start themselves
 	@exec $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What a venue does where its documentation is silent; the tests of what trades there hold either way.
@@ -207,6 +211,11 @@ pre-commit: bootstrap ## Install the commit hooks and run them on every file
 .PHONY: bench
 bench: bootstrap ## Performance figures, one JSON line each [ONLY=figure]
 	@exec $(PYTHON) -m shared.benchmarks $(if $(ONLY),--only $(ONLY))
+
+.PHONY: docs
+docs: bootstrap ## Write docs/metrics.md and Grafana's dashboards from the code
+	@$(PYTHON) -m shared.metrics_document
+	@$(PYTHON) setup/grafana/build_dashboards.py
 
 .PHONY: lock
 lock: $(UV) ## Resolve all requirements anew into the lock files (UPGRADE=yes for the newest versions)
