@@ -9,18 +9,16 @@ expires, so a task that kills its worker cannot come back for ever.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, eventlet_pool_started, setup_logging, worker_process_init
 from kombu import Exchange, Queue
 
 from shared.aligned_schedule import AlignedSchedule
+from shared.celery_observability import CeleryObservability
 from shared.config import Config, Settings, load_secrets
 from shared.database import redis_url
-from shared.opentelemetry_config import setup, trace_celery
 from shared.storage.redis_keys import HIGH_PRIORITY_QUEUE, LOW_PRIORITY_QUEUE, RESEARCH_QUEUE
 
 TASK_MODULES = (
@@ -117,16 +115,5 @@ def _configuration() -> dict[str, Any]:
 app = Celery("3t", include=list(TASK_MODULES))
 app.add_defaults(_configuration)
 
-
-@setup_logging.connect
-def _set_up_logging(**_: Any) -> None:
-    """Replaces Celery's own log set-up; the service's name comes from its command."""
-    setup(os.environ.get("OTEL_SERVICE_NAME", "celery"), Config.settings().observability)
-
-
-@worker_process_init.connect
-@eventlet_pool_started.connect
-@beat_init.connect
-def _trace(**_: Any) -> None:
-    """Exporter threads do not survive a fork: each pool process starts its own."""
-    trace_celery(os.environ.get("OTEL_SERVICE_NAME", "celery"), Config.settings().observability)
+observability = CeleryObservability(Config.settings)
+observability.connect()

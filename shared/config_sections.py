@@ -341,11 +341,15 @@ class RedisSettings(Section):
 
 
 class ObservabilitySettings(Section):
-    """Traces and logs."""
+    """Traces, logs and metrics."""
 
     sampling_rate: Annotated[float, between(0, 1)] = 0.01
     otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, between(0, 65_535)] | None = None
+    metrics_targets: str = ""
+    state_interval_secs: Annotated[float, between(1, 300)] = 5.0
 
 
 class PaperExchangeSettings(Section):

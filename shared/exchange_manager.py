@@ -18,7 +18,6 @@ from decimal import Decimal
 from functools import partial
 from threading import RLock
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import ccxt
 import redis
@@ -26,7 +25,7 @@ import structlog
 
 from shared.config import Settings
 from shared.exchange.boot_turn import BootTurn
-from shared.exchange.breaker import Breaker, BreakerState, VenueBreaker
+from shared.exchange.breaker import Breaker, BreakerState, VenueBreaker, breaker_name
 from shared.exchange.buckets import Limits, RedisBucket
 from shared.exchange.ccxt_client import ReadOnlyHyperliquid
 from shared.exchange.errors import DecodeError, VenueError, VenueRejected
@@ -50,7 +49,7 @@ from shared.exchange.payloads import (
     parse_mids,
     parse_order_status,
 )
-from shared.exchange.rate_budget import Priority, RateBudget
+from shared.exchange.rate_budget import Priority, RateBudget, network_address
 from shared.exchange.transport import VenueTransport
 from shared.market_data.candle import Candle
 from shared.network_monitor import NetworkMonitor
@@ -105,7 +104,7 @@ class ExchangeManager:
     ) -> None:
         venue = settings.venue
         hyperliquid = settings.exchanges.hyperliquid
-        address = _network_address(hyperliquid.proxy)
+        address = network_address(hyperliquid.proxy)
         limits = Limits(
             per_minute=hyperliquid.rate_budget_per_minute,
             in_flight=hyperliquid.in_flight_limit,
@@ -121,7 +120,7 @@ class ExchangeManager:
         )
         self.monitor = monitor or NetworkMonitor()
         self._breaker = breaker or VenueBreaker(
-            f"{urlsplit(venue.rest_url).hostname}:{address}",
+            breaker_name(venue.rest_url, address),
             hyperliquid.breaker_failures,
             hyperliquid.breaker_reset_secs,
             client,
@@ -336,11 +335,6 @@ def _candle(row: list[Any], where: str) -> Candle:
         return Candle(row[0], *(float(value) for value in numbers))
     except ValueError as error:
         raise DecodeError(f"candles of {where}", str(error)) from error
-
-
-def _network_address(proxy: str | None) -> str:
-    """What the venue sees us as: the proxy's host, or this machine's own address."""
-    return (urlsplit(proxy).hostname or proxy) if proxy else "direct"
 
 
 def _now_ms() -> int:

@@ -1,90 +1,188 @@
-"""Every metric of 3T, declared once, behind typed functions.
+"""Every metric that a process counts itself, declared once, behind typed functions.
 
-Names carry their units. A service exposes its own registry at ``/metrics``.
+Names carry their units. What is a state of the whole platform rather than an event in one process
+(queues, runs, positions) is read from MariaDB and Redis by `platform_metrics` instead and declared
+in `shared.state_metrics`; a process that counts it would have to be asked whether it still lives.
+
+A process serves its metrics at ``/metrics`` (`shared.metrics_server`). The processes of a prefork
+pool share theirs through files (``PROMETHEUS_MULTIPROC_DIR``), so each gauge says how the values of
+several processes become one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 
-from prometheus_client import Counter, Gauge, Histogram
+from opentelemetry import trace
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A metric as its readers see it: name with suffix, type, labels and meaning."""
+
+    name: str
+    kind: str
+    documentation: str
+    labels: tuple[str, ...]
+
+
+DECLARED: list[Declared] = []
+"""Every metric of this module, in its order.
+
+A gauge without labels is late: at once it would say 0 in every process that knows nothing of it.
+"""
+
+
+def _counter(name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
+    DECLARED.append(Declared(name, "counter", documentation, tuple(labels)))
+    return Counter(name, documentation, labels)
+
+
+def _late_gauge(name: str, documentation: str) -> Callable[[], Gauge]:
+    """A gauge without labels, which is there from its first use on."""
+    DECLARED.append(Declared(name, "gauge", documentation, ()))
+    return cache(lambda: Gauge(name, documentation, multiprocess_mode="livemostrecent"))
+
+
+def _gauge(name: str, documentation: str, labels: Sequence[str]) -> Gauge:
+    DECLARED.append(Declared(name, "gauge", documentation, tuple(labels)))
+    return Gauge(name, documentation, labels, multiprocess_mode="livemostrecent")
+
+
+def _histogram(
+    name: str, documentation: str, labels: Sequence[str], buckets: Sequence[float]
+) -> Histogram:
+    DECLARED.append(Declared(name, "histogram", documentation, tuple(labels)))
+    return Histogram(name, documentation, labels, buckets=buckets)
+
 
 VENUE_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+TASK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ORDER_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
 
-_venue_seconds = Histogram(
+_venue_seconds = _histogram(
     "t3_venue_call_seconds",
     "Time of one call to the venue.",
     ["call", "outcome"],
     buckets=VENUE_LATENCY_BUCKETS,
 )
-_venue_errors = Counter(
+_venue_errors = _counter(
     "t3_venue_errors_total", "Failed calls to the venue by class.", ["call", "error_class"]
 )
-_budget_wait = Histogram(
+_budget_wait = _histogram(
     "t3_venue_budget_wait_seconds",
-    "Time a call waited for its turn in the shared request budget.",
+    "Time that calls to the venue waited for the request budget; what was dropped counts, too.",
     ["priority"],
     buckets=(0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-_actions_left = Gauge(
+_actions_left = _late_gauge(
     "t3_venue_actions_left", "Actions that the venue still takes from the account."
 )
-_prices_rejected = Counter(
+_prices_rejected = _counter(
     "t3_prices_rejected_total", "Prices that were flagged and not used.", ["symbol", "reason"]
 )
-_stream_reconnects = Counter(
+_stream_reconnects = _counter(
     "t3_price_stream_reconnects_total", "Reconnections of the price stream.", ["reason"]
 )
-_price_age = Gauge("t3_price_age_seconds", "Age of the newest price.", ["symbol"])
-_samples = Counter("t3_tick_samples_total", "Committed tick inputs by source.", ["source"])
-_archived = Counter("t3_archived_rows_total", "Rows written to the archive.", ["dataset"])
-_archive_gaps = Counter(
+_samples = _counter("t3_tick_samples_total", "Committed tick inputs by source.", ["source"])
+_archived = _counter("t3_archived_rows_total", "Rows written to the archive.", ["dataset"])
+_archive_gaps = _counter(
     "t3_archive_gaps_total", "Times that prices had left the stream before they were recorded."
 )
-_breaker_state = Gauge(
+_breaker_state = _gauge(
     "t3_breaker_state", "Circuit breaker: 0 closed, 1 half open, 2 open.", ["name"]
 )
-_iterations = Counter("t3_iterations_total", "Runs stepped and committed.")
-_iterations_skipped = Counter(
+_task_wait = _histogram(
+    "t3_task_wait_seconds",
+    "Time from sending a task to its start.",
+    ["queue"],
+    buckets=TASK_BUCKETS,
+)
+_task_seconds = _histogram(
+    "t3_task_seconds",
+    "Time a task took, by how it ended: ok, failed or retried.",
+    ["task", "outcome"],
+    buckets=TASK_BUCKETS,
+)
+_iteration_seconds = _histogram(
+    "t3_iteration_seconds",
+    "Time of one iteration of a shard, by outcome, such as committed or done_before.",
+    ["outcome"],
+    buckets=TASK_BUCKETS,
+)
+_run_fills = _counter("t3_run_fills_total", "Virtual fills of runs, committed.")
+_states_rebuilt = _counter(
+    "t3_run_states_rebuilt_total", "Run states that were not in Redis and came from MariaDB."
+)
+_iterations = _counter("t3_iterations_total", "Runs stepped and committed.")
+_iterations_skipped = _counter(
     "t3_iterations_skipped_total", "Shard iterations not sent because of backpressure."
 )
-_iterations_fenced = Counter(
+_iterations_fenced = _counter(
     "t3_iterations_fenced_total", "Shard iterations whose effects another task had committed."
 )
-_orders = Counter("t3_orders_total", "Orders by final or current state.", ["symbol", "state"])
-_order_seconds = Histogram(
+_orders = _counter("t3_orders_total", "Orders by final or current state.", ["symbol", "state"])
+_order_seconds = _histogram(
     "t3_order_seconds",
     "Time from request to resolved order.",
     ["origin"],
     buckets=ORDER_LATENCY_BUCKETS,
 )
-_risk_blocks = Counter("t3_risk_blocks_total", "Orders refused by a risk rule.", ["rule"])
-_gap = Gauge("t3_reconciliation_gap_usd", "Distance of position from target.", ["symbol"])
-_decisions = Counter(
+_gateway_condition = _gauge(
+    "t3_gateway_condition_met",
+    "What the order gateway needs to trade: 1 where it has it, 0 where not.",
+    ["condition"],
+)
+_risk_blocks = _counter("t3_risk_blocks_total", "Orders refused by a risk rule.", ["rule"])
+_decisions = _counter(
     "t3_reconciliation_decisions_total", "Reconciliation decisions.", ["symbol", "decision"]
 )
-_sharpe = Gauge("t3_rolling_sharpe_ratio", "Annualised Sharpe ratio of the account.")
+_quorum_votes = _counter(
+    "t3_quorum_votes_total",
+    "Votes on positions, by voter and what became of them: backed the value, differed, abstained.",
+    ["voter", "vote"],
+)
+_observer_readings = _counter(
+    "t3_observer_readings_total",
+    "Readings of the account by outcome: complete or failed.",
+    ["outcome"],
+)
+_take_profits = _counter(
+    "t3_take_profit_events_total", "Epochs that were closed, by kind of event.", ["kind"]
+)
+_sharpe = _late_gauge("t3_rolling_sharpe_ratio", "Annualised Sharpe ratio of the account.")
 
-_active_runs = Gauge(
-    "t3_active_runs",
-    "Active runs by interpretation of the signal and generation of clones.",
-    ["interpretation", "generations"],
+_build = _gauge(
+    "t3_build_info",
+    "1; the labels say what runs: version of 3T and of Python, mode, service.",
+    ["service", "version", "python", "mode"],
 )
-_desired_runs = Gauge("t3_desired_runs", "Size the population is kept at.")
-_mean_growth = Gauge(
-    "t3_population_mean_growth_ratio",
-    "Mean live PnL / start balance of the active runs that have traded.",
-)
-_cross_run_entropy = Gauge(
-    "t3_cross_run_entropy_ratio",
-    "Permutation entropy of the epochs' mean log-growth, 0 to 1.",
-)
+
+
+def _exemplar() -> dict[str, str] | None:
+    """The trace that a measurement belongs to, where it is kept: the way from a panel to it."""
+    context = trace.get_current_span().get_span_context()
+    if not (context.is_valid and context.trace_flags.sampled):
+        return None
+    return {"trace_id": format(context.trace_id, "032x")}
+
+
+def set_build_info(service: str, mode: str) -> None:
+    """Say what runs."""
+    installed = version("tactical-trend-trader")
+    _build.labels(service, installed, platform.python_version(), mode).set(1)
 
 
 def record_venue_call(call: str, outcome: str, seconds: float) -> None:
     """Count one call to the venue and its time; ``outcome`` is ``ok`` or ``error``."""
-    _venue_seconds.labels(call, outcome).observe(seconds)
+    _venue_seconds.labels(call, outcome).observe(seconds, _exemplar())
 
 
 def record_venue_error(call: str, error_class: str) -> None:
@@ -93,13 +191,13 @@ def record_venue_error(call: str, error_class: str) -> None:
 
 
 def record_budget_wait(priority: str, seconds: float) -> None:
-    """Record how long a call waited for its turn in the request budget."""
+    """Record how long a call to the venue waited for its turn in the request budget."""
     _budget_wait.labels(priority).observe(seconds)
 
 
 def set_actions_left(actions: int) -> None:
     """Publish how many actions the venue still takes from the account."""
-    _actions_left.set(actions)
+    _actions_left().set(actions)
 
 
 def record_rejected_price(symbol: str, reason: str) -> None:
@@ -110,11 +208,6 @@ def record_rejected_price(symbol: str, reason: str) -> None:
 def record_stream_reconnect(reason: str) -> None:
     """Count one reconnection of the price stream."""
     _stream_reconnects.labels(reason).inc()
-
-
-def set_price_age(symbol: str, seconds: float) -> None:
-    """Publish the age of a symbol's newest price."""
-    _price_age.labels(symbol).set(seconds)
 
 
 def record_sample(source: str) -> None:
@@ -137,9 +230,24 @@ def set_breaker_state(name: str, state: str) -> None:
     _breaker_state.labels(name).set(("closed", "half_open", "open").index(state))
 
 
-def record_iterations(runs: int) -> None:
-    """Count runs that were stepped and committed."""
-    _iterations.inc(runs)
+def record_task_wait(queue: str, seconds: float) -> None:
+    """Record the time from sending a task to its start."""
+    _task_wait.labels(queue).observe(seconds)
+
+
+def record_task(task: str, outcome: str, seconds: float) -> None:
+    """Record one task that ended ``ok``, ``failed`` or ``retried``."""
+    _task_seconds.labels(task, outcome).observe(seconds, _exemplar())
+
+
+def record_iteration(
+    outcome: str, seconds: float, *, iterations: int, fills: int, rebuilt: int
+) -> None:
+    """Record one iteration of a shard: runs × ticks stepped, virtual fills, rebuilt states."""
+    _iteration_seconds.labels(outcome).observe(seconds)
+    _iterations.inc(iterations)
+    _run_fills.inc(fills)
+    _states_rebuilt.inc(rebuilt)
 
 
 def record_skipped_iterations(shards: int) -> None:
@@ -152,23 +260,6 @@ def record_fenced_iteration() -> None:
     _iterations_fenced.inc()
 
 
-def set_population(
-    active: Mapping[tuple[str, str], int],
-    desired: int,
-    mean_growth: float,
-    cross_run_entropy: float,
-) -> None:
-    """Publish the population: active runs by (interpretation, generations), growth and entropy.
-
-    NaN where there is too little to say.
-    """
-    for (interpretation, generations), count in active.items():
-        _active_runs.labels(interpretation, generations).set(count)
-    _desired_runs.set(desired)
-    _mean_growth.set(mean_growth)
-    _cross_run_entropy.set(cross_run_entropy)
-
-
 def record_order(symbol: str, state: str) -> None:
     """Count one order that reached a state."""
     _orders.labels(symbol, state).inc()
@@ -176,7 +267,7 @@ def record_order(symbol: str, state: str) -> None:
 
 def record_order_time(origin: str, seconds: float) -> None:
     """Record the time from request to resolved order."""
-    _order_seconds.labels(origin).observe(seconds)
+    _order_seconds.labels(origin).observe(seconds, _exemplar())
 
 
 def record_risk_block(rule: str) -> None:
@@ -184,13 +275,31 @@ def record_risk_block(rule: str) -> None:
     _risk_blocks.labels(rule).inc()
 
 
-def record_decision(symbol: str, decision: str, gap_usd: float | None) -> None:
-    """Count one reconciliation decision and publish the gap where it is known."""
+def record_decision(symbol: str, decision: str) -> None:
+    """Count one reconciliation decision."""
     _decisions.labels(symbol, decision).inc()
-    if gap_usd is not None:
-        _gap.labels(symbol).set(gap_usd)
+
+
+def record_vote(voter: str, vote: str) -> None:
+    """Count one vote on a position: ``backed``, ``differed`` or ``abstained``."""
+    _quorum_votes.labels(voter, vote).inc()
+
+
+def record_observer_reading(outcome: str) -> None:
+    """Count one reading of the account: ``complete`` or ``failed``."""
+    _observer_readings.labels(outcome).inc()
+
+
+def record_take_profit(kind: str) -> None:
+    """Count one event that closed an epoch."""
+    _take_profits.labels(kind).inc()
+
+
+def set_gateway_condition(condition: str, met: bool) -> None:
+    """Whether the order gateway has one of the things that it needs to trade."""
+    _gateway_condition.labels(condition).set(met)
 
 
 def set_rolling_sharpe(ratio: float) -> None:
     """The account's annualised Sharpe ratio over the configured window."""
-    _sharpe.set(ratio)
+    _sharpe().set(ratio)

@@ -1,14 +1,18 @@
 """Logs and traces: structlog JSON on stderr, OpenTelemetry spans to an OTLP collector.
 
 Every log line carries the service and, inside a span, its ``trace_id``. Traces of noisy tasks
-are sampled; all others are kept whole. Without an OTLP endpoint spans are made (so that logs
-and headers carry trace ids) but not exported.
+are sampled, and so are their log lines below a warning; all others are kept whole. Without an OTLP
+endpoint spans are made (so that logs and headers carry trace ids) but not exported.
+
+An exporter has a thread, which no fork copies: a Celery process sets up tracing after its fork, or
+when its pool of green threads has started, and hands over what is left before it ends.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +43,9 @@ noisy_tasks = frozenset(
         "providence_iteration_scheduler",
         "update_balance",
         "audit_price_feed",
+        "attribute_fills",
+        "watch_for_alerts",
+        "deliver_alerts",
     }
 )
 """Tasks that run so often that ``observability.sampling_rate`` of their traces is enough."""
@@ -46,8 +53,15 @@ noisy_tasks = frozenset(
 _QUIET_LIBRARIES = ("ccxt", "urllib3", "websockets", "mysql.connector", "httpx", "kombu")
 
 
+_EXPORT_TIMEOUT_SECS = 5
+_FLUSH_MS = 3_000
+
+
 class NoisyTaskSampler(Sampler):
-    """Samples root spans of noisy tasks at a rate and keeps every other root span."""
+    """Samples root spans of noisy tasks at a rate and keeps every other root span.
+
+    A call to another server that is part of nothing, such as a poll of prices, is noisy as well.
+    """
 
     def __init__(self, rate: float) -> None:
         self._ratio = TraceIdRatioBased(rate)
@@ -63,8 +77,8 @@ class NoisyTaskSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Decide on one root span by its name, such as ``run/update_balance``."""
-        task = name.rpartition("/")[2]
-        sampler = self._ratio if task in noisy_tasks else ALWAYS_ON
+        noisy = kind is SpanKind.CLIENT or name.rpartition("/")[2] in noisy_tasks
+        sampler = self._ratio if noisy else ALWAYS_ON
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links)
 
     def get_description(self) -> str:
@@ -72,9 +86,36 @@ class NoisyTaskSampler(Sampler):
         return f"NoisyTaskSampler({self._ratio.get_description()})"
 
 
+class SampledLogs(logging.Filter):
+    """Drops what an unsampled trace has to say below a warning.
+
+    Celery's own lines about a task are written outside its span; those of noisy tasks are sampled
+    at ``rate`` by the task's id.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self._rate = rate
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is written."""
+        if record.levelno >= logging.WARNING:
+            return True
+        context = trace.get_current_span().get_span_context()
+        if context.is_valid:
+            return context.trace_flags.sampled
+        task = record.args if isinstance(record.args, dict) else {}
+        return task.get("name") not in noisy_tasks or _share(str(task.get("id"))) < self._rate
+
+
+def _share(task_id: str) -> float:
+    """A number from 0 to 1 that is the same for every line about a task."""
+    return zlib.crc32(task_id.encode()) / 2**32
+
+
 def setup(service: str, settings: ObservabilitySettings) -> None:
     """Configure logging and tracing of a process that does not fork afterwards."""
-    _set_up_logging(service, settings.log_level)
+    set_up_logging(service, settings)
     _set_up_tracing(service, settings)
 
 
@@ -84,7 +125,15 @@ def trace_celery(service: str, settings: ObservabilitySettings) -> None:
     CeleryInstrumentor().instrument()
 
 
-def _set_up_logging(service: str, level: str) -> None:
+def flush_traces() -> None:
+    """Export what is left, for at most three seconds; for the end of a process."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.force_flush(_FLUSH_MS)
+
+
+def set_up_logging(service: str, settings: ObservabilitySettings) -> None:
+    """Configure logging alone, for a process that forks."""
     structlog.contextvars.bind_contextvars(service=service)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -101,6 +150,7 @@ def _set_up_logging(service: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(SampledLogs(settings.sampling_rate))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -113,7 +163,7 @@ def _set_up_logging(service: str, level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(settings.log_level.upper())
     for name in _QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -134,13 +184,17 @@ def _add_trace_id(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_up_tracing(service: str, settings: ObservabilitySettings) -> None:
+    if isinstance(trace.get_tracer_provider(), TracerProvider):
+        return
     provider = TracerProvider(
         resource=Resource.create({SERVICE_NAME: service}),
         sampler=ParentBased(NoisyTaskSampler(settings.sampling_rate)),
     )
     if settings.otlp_endpoint:
-        exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces")
+        exporter = OTLPSpanExporter(
+            endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces",
+            timeout=_EXPORT_TIMEOUT_SECS,
+        )
         provider.add_span_processor(BatchSpanProcessor(exporter))
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        trace.set_tracer_provider(provider)
-        RequestsInstrumentor().instrument()
+    trace.set_tracer_provider(provider)
+    RequestsInstrumentor().instrument()

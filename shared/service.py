@@ -12,7 +12,8 @@ from typing import TypeVar
 import structlog
 
 from shared.config import ConfigError, Secrets, Settings, load_secrets, load_settings
-from shared.opentelemetry_config import setup
+from shared.metrics_server import serve
+from shared.opentelemetry_config import flush_traces, setup
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,11 @@ def run(name: str, body: Body, require: Iterable[str] = ()) -> int:
         sys.stderr.write(f"{name}: {error}\n")
         return EXIT_BAD_CONFIGURATION
     setup(name, settings.observability)
+    try:
+        metrics = serve(name, settings.mode, settings.observability)
+    except OSError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return EXIT_BAD_CONFIGURATION
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -49,6 +55,10 @@ def run(name: str, body: Body, require: Iterable[str] = ()) -> int:
         body(settings, secrets, stop)
     except Stopped:
         log.info("service_stopped_while_waiting")
+    finally:
+        if metrics is not None:
+            metrics.close()
+        flush_traces()
     log.info("service_stopped")
     return 0
 

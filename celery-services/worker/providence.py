@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import structlog
+from opentelemetry import trace
 
 from shared import instruments
 from shared.celery_app import app
 from shared.database import UnitOfWork
 from shared.market_data.tick_inputs import TickInputStore
 from shared.market_data.tick_markets import DatabaseTickRows
-from shared.storage import population
 from shared.storage.redis_keys import LOW_PRIORITY_QUEUE
 from worker import wiring
 from worker.services.iteration import Outcome
@@ -41,14 +43,6 @@ def providence_supervisor() -> None:
     )
     products = open_products(wired.engine, settings.reconciliation_engine.symbols)
     result = supervisor.supervise(tick_ms, products)
-    with UnitOfWork(wired.engine) as uow:
-        found = population.report(uow.conn)
-    instruments.set_population(
-        found.active,
-        settings.providence.desired_run_count,
-        found.mean_growth,
-        found.cross_run_entropy,
-    )
     log.info(
         "population_supervised",
         tick_ms=tick_ms,
@@ -65,6 +59,7 @@ def providence_iteration_scheduler() -> None:
     tick_ms = await_tick(lambda: _newest_tick(wired), settings.interval_ms, wired.clock)
     if tick_ms is None:
         return
+    trace.get_current_span().set_attribute("tick_ms", tick_ms)
     result = schedule_iterations(
         tick_ms, Schedule.of(settings), wired.runs, wired.sent_iterations, _send, wired.clock
     )
@@ -80,6 +75,8 @@ def providence_trading_iteration(shard_id: int, tick_ms: int) -> None:
     A failure counts as an error of the task, and the next call of the scheduler sends another.
     """
     wired = wiring.get()
+    trace.get_current_span().set_attributes({"shard_id": shard_id, "tick_ms": tick_ms})
+    started = time.perf_counter()
     try:
         result = wired.iterations.run(shard_id, tick_ms)
     except Exception:
@@ -89,7 +86,13 @@ def providence_trading_iteration(shard_id: int, tick_ms: int) -> None:
         wired.sent_iterations.forget(shard_id)
     if result.outcome in (Outcome.DONE_BEFORE, Outcome.CONTENDED):
         instruments.record_fenced_iteration()
-    instruments.record_iterations(result.runs * result.ticks)
+    instruments.record_iteration(
+        result.outcome.value,
+        time.perf_counter() - started,
+        iterations=result.runs * result.ticks,
+        fills=result.fills,
+        rebuilt=result.rebuilt,
+    )
     log.debug("shard_iterated", shard_id=shard_id, tick_ms=tick_ms, outcome=result.outcome)
 
 

@@ -115,6 +115,13 @@ PANELS: Panels = (
         "s",
         (quantile(0.99, "t3_venue_budget_wait_seconds", "priority"), "{{priority}}"),
     ),
+    series(
+        "Actions left",
+        "What the venue still takes from the account before it must trade more.",
+        "short",
+        ("min(t3_venue_actions_left)", "actions"),
+        empty="the venue was not asked yet",
+    ),
     rows(
         "Newest intents",
         "make why ORDER=intent_id explains one.",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast
+from urllib.parse import urlsplit
 
 import pybreaker
 import redis
@@ -56,6 +57,17 @@ redis.call('HSET', KEYS[1], 'state', ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
+
+
+def breaker_name(rest_url: str, address: str) -> str:
+    """The breaker of all processes that reach this venue from this network address."""
+    return f"{urlsplit(rest_url).hostname}:{address}"
+
+
+def shared_state(client: redis.Redis, name: str) -> BreakerState:
+    """The state of a breaker as the processes left it in Redis; closed where they left none."""
+    state = cast("str | None", client.hget(redis_keys.breaker(name), "state"))
+    return _NAMES[state] if state else "closed"
 
 
 class Breaker(Protocol):

@@ -214,6 +214,15 @@ class RedisBucket:
         ]
         return int(cast(int, self._acquire(keys=[self._key, self._places_key], args=arguments)))
 
+    def left(self) -> float:
+        """Share of the full bucket that is there now, 0 to 1; takes nothing."""
+        stored = cast("list[str | None]", self._client.hmget(self._key, ["tokens", "at"]))
+        if stored[0] is None or stored[1] is None:
+            return 1.0
+        seconds, micros = self._client.time()
+        refilled = max(0.0, seconds * 1000 + micros / 1000 - float(stored[1])) * self._per_ms
+        return max(0.0, min(1.0, (float(stored[0]) + refilled) / self._capacity))
+
     def leave(self, place: str) -> int:
         """See ``Bucket.leave``."""
         self._client.zrem(self._places_key, place)

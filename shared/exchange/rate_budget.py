@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
 import redis
 import structlog
@@ -120,6 +121,7 @@ class RateBudget:
                 return place
             left = deadline - self._monotonic()
             if wait_secs > left:
+                instruments.record_budget_wait(priority, self._monotonic() - begun)
                 raise BudgetExhausted(
                     f"{what}: dropped unsent, the request budget has room for {priority} calls "
                     f"in {wait_secs:.1f} s only and {max(left, 0.0):.1f} s were left to wait"
@@ -152,3 +154,8 @@ class RateBudget:
                 self._away_until = self._monotonic() + _AWAY_SECS
                 log.warning("rate_budget_local", reason=str(error))
         return call(self._local)
+
+
+def network_address(proxy: str | None) -> str:
+    """What the venue sees us as: the proxy's host, or this machine's own address."""
+    return (urlsplit(proxy).hostname or proxy) if proxy else "direct"

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 import orjson
 import requests
 import structlog
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
 from requests.adapters import HTTPAdapter
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential
@@ -34,6 +36,7 @@ from shared.exchange.rate_budget import Priority, RateBudget, weight_of
 from shared.network_monitor import NetworkMonitor
 
 log = structlog.get_logger(__name__)
+_tracer = trace.get_tracer("venue")
 
 READ_ATTEMPTS = 4
 MAX_BUDGET_WAIT_SECS = 10.0
@@ -109,8 +112,12 @@ class VenueTransport:
         except BudgetExhausted as error:
             self._monitor.refused(endpoint, error)
             raise
+        asked = {"weight": weight, "priority": priority}
         try:
-            with self._monitor.observe(endpoint):
+            with (
+                self._monitor.observe(endpoint),
+                _tracer.start_as_current_span(endpoint, kind=SpanKind.CLIENT, attributes=asked),
+            ):
                 return self._send(path, payload, endpoint)
         except RateLimited:
             self._budget.penalise()

@@ -49,8 +49,6 @@ class QuoteIntake:
             else:
                 self.flag(quote.symbol, fault, quote.received_ms, str(quote.mid))
         self.sink.publish(good)
-        for quote in good:
-            instruments.set_price_age(quote.symbol, 0.0)
         return good
 
     def flag(self, symbol: str, fault: str, now_ms: int, value: str) -> None:

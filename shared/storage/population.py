@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from sqlalchemy import Connection, func, select
 
 from shared.providence.epochs import cross_run_entropy
@@ -14,6 +15,9 @@ from shared.storage.tables import epochs, iteration_shards, runs
 
 GENERATIONS: Final = ((0, 0), (1, 3), (4, 9), (10, None))
 """Generations that are counted together, first and last; a label each would never end."""
+QUANTILES: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+SAMPLED_SHARDS: Final = 40
+"""At most twice as many are read: a population of any size costs about the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +26,20 @@ class PopulationReport:
 
     ``mean_growth``: mean live PnL / start balance of the active runs that have traded.
     ``cross_run_entropy``: of the epochs' mean log-growth, 0 to 1. Both NaN while there are too few.
+    ``growth``: live PnL / start balance at each of ``QUANTILES``, of a sample; empty without runs.
     """
 
     active: Mapping[tuple[str, str], int]
+    growth: Mapping[float, float]
     mean_growth: float
     cross_run_entropy: float
 
 
 def report(conn: Connection) -> PopulationReport:
     """The population as of the newest commits."""
-    return PopulationReport(_active(conn), _mean_growth(conn), _cross_run_entropy(conn))
+    return PopulationReport(
+        _active(conn), _growth(conn), _mean_growth(conn), _cross_run_entropy(conn)
+    )
 
 
 def _active(conn: Connection) -> dict[tuple[str, str], int]:
@@ -46,6 +54,22 @@ def _active(conn: Connection) -> dict[tuple[str, str], int]:
     for name, generation, count in conn.execute(statement):
         found[name, _group_of(generation)] += int(count)
     return found
+
+
+def _growth(conn: Connection) -> dict[float, float]:
+    """Quantiles over the runs of some shards, spread over all of them."""
+    shard_ids = conn.scalars(select(iteration_shards.c.id).order_by(iteration_shards.c.id)).all()
+    step = max(1, len(shard_ids) // SAMPLED_SHARDS)
+    c = runs.c
+    found = conn.execute(
+        select(c.live_pnl / c.start_balance).where(
+            c.status == "active", c.shard_id.in_(shard_ids[::step])
+        )
+    )
+    values = np.fromiter((row[0] for row in found), dtype=np.float64)
+    if len(values) == 0:
+        return {}
+    return dict(zip(QUANTILES, np.quantile(values, QUANTILES).tolist(), strict=True))
 
 
 def _group_of(generation: int) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from shared.config import Secrets, Settings
 from shared.ports import SentIteration
 from shared.providence.codes import Interpretation
+from shared.storage import population
 from shared.testing.memory_runs import MemorySentIterations
 from shared.testing.run_world import RunWorld
 from worker import wiring
@@ -55,7 +56,7 @@ def test_iteration_without_effect_may_be_sent_again(sent, wire, outcome, left) -
     assert set(sent.read()) == left
 
 
-def test_supervisor_publishes_the_population(
+def test_supervisor_fills_the_population(
     engine: Engine, redis_client: Redis, settings: Settings, secrets: Secrets
 ) -> None:
     world = RunWorld(length=1, warm=260, interval_ms=settings.interval_ms, gaps=False)
@@ -65,13 +66,25 @@ def test_supervisor_publishes_the_population(
     for _ in range(2):
         providence_supervisor.run()
     wiring.use(None)
+    with engine.connect() as conn:
+        found = population.report(conn)
     desired = settings.providence.desired_run_count
-    assert REGISTRY.get_sample_value("t3_desired_runs") == desired
-    drawn = [
-        REGISTRY.get_sample_value(
-            "t3_active_runs", {"interpretation": name.name.lower(), "generations": "0"}
-        )
-        for name in Interpretation
-    ]
+    drawn = [found.active[name.name.lower(), "0"] for name in Interpretation]
     assert all(drawn)
     assert sum(drawn) == desired
+    assert found.growth[0.5] == 0
+
+
+def test_iteration_is_counted_by_its_outcome(sent, wire) -> None:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    counted = value("t3_iterations_total"), value("t3_run_fills_total")
+    fenced = value("t3_iteration_seconds_count", outcome="done_before")
+    wire(lambda shard_id, tick_ms: IterationResult(Outcome.COMMITTED, ticks=2, runs=50, fills=3))
+    providence_trading_iteration.run(3, 1000)
+    wire(lambda shard_id, tick_ms: IterationResult(Outcome.DONE_BEFORE))
+    providence_trading_iteration.run(3, 1000)
+    assert value("t3_iterations_total") == counted[0] + 100
+    assert value("t3_run_fills_total") == counted[1] + 3
+    assert value("t3_iteration_seconds_count", outcome="done_before") == fenced + 1

@@ -74,8 +74,6 @@ def _check_freshness(
     for symbol in settings.reconciliation_engine.symbols:
         quote = quotes.get(symbol)
         age_ms = None if quote is None else now_ms - quote.received_ms
-        if age_ms is not None:
-            instruments.set_price_age(symbol, age_ms / 1000)
         if age_ms is None or age_ms > max_age_ms:
             report.stale[symbol] = age_ms
             log.error("price_stale", symbol=symbol, age_ms=age_ms)

@@ -21,6 +21,7 @@ from shared import instruments
 from shared.config import Settings
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.observation import Known
+from shared.reconciliation.consensus import Consensus
 from shared.reconciliation.exposure import room_usd, worst_usd
 from shared.reconciliation.intents import Decision, Verdict, decide
 from shared.reconciliation.plan import PlannedOrder
@@ -230,11 +231,18 @@ class Reconciler:
 
     def _after(self, inputs: Inputs, looked: Sequence[Looked]) -> None:
         for x in looked:
-            plan = x.verdict.plan
-            gap_usd = None if plan is None else float(plan.gap_usd)
-            instruments.record_decision(x.symbol, x.verdict.decision.value, gap_usd)
+            instruments.record_decision(x.symbol, x.verdict.decision.value)
+            consensus = inputs.quorum[x.symbol]
+            for vote in consensus.votes:
+                instruments.record_vote(vote.voter, _vote(consensus, vote.voter))
         if inputs.needs_reading or any(x.reply is not None for x in looked):
             self._request_reading()
+
+
+def _vote(consensus: Consensus, voter: str) -> str:
+    if voter in consensus.backers:
+        return "backed"
+    return "differed" if voter in consensus.dissenters else "abstained"
 
 
 def _closes(x: Looked) -> bool:

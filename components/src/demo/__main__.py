@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from demo.layout import DEFAULT_PATHS, DemoPaths, DemoPlan
 from demo.preflight import PreflightError, check, only_one, running_demo
@@ -18,6 +19,7 @@ from demo.session import Session, SessionError
 from demo.summary import shortcomings
 from demo.supervisor import SupervisorError
 from demo.view import make_view
+from demo.web import find_pages
 from shared.native_servers import ServerPreparationError
 
 OK, NOT_GOOD, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -117,7 +119,7 @@ def _run(arguments: argparse.Namespace, paths: DemoPaths, environ: Mapping[str, 
         if cleared:
             _say(f"cleared what a killed demo left behind: {', '.join(cleared)}")
             plan = check(paths, environ, data, speed)
-        return _watch_session(plan, arguments.duration)
+        return _watch_session(replace(plan, pages=find_pages()), arguments.duration)
 
 
 def _watch_session(plan: DemoPlan, duration_secs: float | None) -> int:

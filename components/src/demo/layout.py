@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shared.config import ConfigError, Settings, load_settings
 from shared.native_servers import PROJECT_ROOT, MariaDbServerConfig, RedisServerConfig, socket_path
+
+if TYPE_CHECKING:
+    from demo.web import WebPages
 
 OVERRIDES: Mapping[str, str] = {
     "T3__redis__port": "16379",
@@ -19,6 +23,8 @@ OVERRIDES: Mapping[str, str] = {
     "T3__providence__iteration_jitter_seconds": "0.2",
     "T3__reconciliation_engine__rebalance_frequency": "5.0",
     "T3__price_sampler__warm_history": "true",
+    "T3__observability__metrics_port": "0",
+    "T3__observability__state_interval_secs": "2.0",
 }
 """What a demo does differently from ``config.yml``; the caller's own T3__… variables win."""
 
@@ -58,6 +64,26 @@ class DemoPaths:
     def migrate_secrets(self) -> Path:
         """T3_SECRETS of Alembic: the schema owner's password."""
         return self.home / "secrets.migrate.yml"
+
+    @property
+    def flower_secrets(self) -> Path:
+        """T3_SECRETS of Flower: the broker's password and its own."""
+        return self.home / "secrets.flower.yml"
+
+    @property
+    def prometheus_config(self) -> Path:
+        """What Prometheus scrapes."""
+        return self.home / "prometheus.yml"
+
+    @property
+    def metrics_targets(self) -> Path:
+        """Where each process writes down where its metrics are."""
+        return self.home / "metrics" / "targets"
+
+    @property
+    def pool_metrics(self) -> Path:
+        """What the processes of the iteration worker have counted."""
+        return self.home / "metrics" / "celery_worker"
 
     @property
     def accounts(self) -> Path:
@@ -116,6 +142,8 @@ class DemoPlan:
     speed: float = 1.0
     venue_options: tuple[str, ...] = ()
     """More options of the paper exchange, such as the token of its admin routes."""
+    pages: WebPages | None = None
+    """Pages for a browser; None: none are started."""
 
     @property
     def redis(self) -> RedisServerConfig:
@@ -167,6 +195,7 @@ def demo_environ(paths: DemoPaths, environ: Mapping[str, str]) -> dict[str, str]
         **environ,
         "T3_CONFIG": environ.get("T3_CONFIG", str(PROJECT_ROOT / "config.yml")),
         "T3_SECRETS": str(paths.service_secrets),
+        "T3__observability__metrics_targets": str(paths.metrics_targets),
         "NUMBA_CACHE_DIR": str(paths.home.parent / "numba"),
         "PYTHONUNBUFFERED": "1",
     }

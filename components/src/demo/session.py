@@ -30,7 +30,8 @@ from demo.processes import (
 )
 from demo.readings import Readings, Snapshot
 from demo.summary import Summary, is_reconciled, summarise
-from demo.supervisor import FATAL, ProcessInfo, Supervisor, Tier, tiers
+from demo.supervisor import FATAL, PAGES, ProcessInfo, Supervisor, Tier, tiers
+from demo.web import prepare_pages
 from shared.config import load_secrets
 from shared.database import make_engine, make_redis
 from shared.native_servers import RedisServerConfig, prepare_schema
@@ -250,6 +251,11 @@ def prepare_home(plan: DemoPlan) -> Credentials:
     write_secrets_files(paths, credentials)
     write_accounts(paths, credentials)
     write_environment(plan)
+    for folder in (paths.metrics_targets, paths.pool_metrics):
+        folder.mkdir(parents=True, exist_ok=True)
+    for address in paths.metrics_targets.glob("*.json"):
+        address.unlink()
+    prepare_pages(plan, credentials)
     _redis_config(plan, credentials).prepare()
     plan.mariadb.prepare()
     return credentials
@@ -278,7 +284,9 @@ def _redis_config(plan: DemoPlan, credentials: Credentials) -> RedisServerConfig
 
 
 def _log_files(plan: DemoPlan, all_tiers: tuple[Tier, ...]) -> list[Path]:
-    return [plan.paths.logs / f"{p.name}.log" for tier in all_tiers for p in tier.programs]
+    """Of everything that is ours: an error of a page is none of the platform."""
+    ours = [tier for tier in all_tiers if tier.name != PAGES]
+    return [plan.paths.logs / f"{p.name}.log" for tier in ours for p in tier.programs]
 
 
 def _now_ms() -> int:

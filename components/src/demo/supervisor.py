@@ -16,9 +16,12 @@ from xml.parsers.expat import ExpatError
 from supervisor.xmlrpc import SupervisorTransport
 
 from demo.layout import DemoPlan
-from shared.config import Settings
-from shared.native_servers import PROJECT_ROOT, write_private
+from demo.web import prometheus_command, prometheus_program
+from shared.metrics_server import FOLDER_VARIABLE
+from shared.native_servers import LOOPBACK, PROJECT_ROOT, write_private
 
+PAGES = "pages"
+"""The tier of what only a browser needs."""
 RUNNING = "RUNNING"
 FATAL = "FATAL"
 _STOPPED_STATES = frozenset({"STOPPED", "EXITED", "FATAL", "UNKNOWN"})
@@ -74,10 +77,12 @@ def tiers(plan: DemoPlan) -> tuple[Tier, ...]:
                 _service("price_consumer", "price_stream_consumer"),
                 _service("balance_consumer", "example_balance_consumer"),
                 _service("take_profit", "take_profit"),
+                _service("platform_metrics", "platform_metrics"),
             ),
         ),
-        Tier("workers", _workers(plan.settings)),
+        Tier("workers", _workers(plan)),
         Tier("beat", (_beat(plan),)),
+        *_pages(plan),
     )
 
 
@@ -124,17 +129,18 @@ def _execution(plan: DemoPlan) -> tuple[Program, ...]:
     return (gateway, *observers)
 
 
-def _celery(name: str, *arguments: str) -> Program:
+def _celery(name: str, *arguments: str, environ: Mapping[str, str] | None = None) -> Program:
     return Program(
         name,
         _python("-m", "celery", "-A", "shared.celery_app", *arguments),
+        environ or {},
         stop_secs=30,
         stop_group=False,
     )
 
 
-def _workers(settings: Settings) -> tuple[Program, ...]:
-    celery = settings.celery
+def _workers(plan: DemoPlan) -> tuple[Program, ...]:
+    celery = plan.settings.celery
     return (
         _celery(
             "celery_worker_high",
@@ -155,6 +161,7 @@ def _workers(settings: Settings) -> tuple[Program, ...]:
             "--hostname=low@%h",
             "--without-mingle",
             "--without-gossip",
+            environ={FOLDER_VARIABLE: str(plan.paths.pool_metrics)},
         ),
     )
 
@@ -162,6 +169,22 @@ def _workers(settings: Settings) -> tuple[Program, ...]:
 def _beat(plan: DemoPlan) -> Program:
     schedule = plan.paths.home / "celerybeat-schedule"
     return _celery("celery_beat", "beat", f"--schedule={schedule}", "--pidfile=")
+
+
+def _pages(plan: DemoPlan) -> tuple[Tier, ...]:
+    if plan.pages is None:
+        return ()
+    options = (f"--address={LOOPBACK}", f"--port={plan.pages.flower}")
+    flower = Program(
+        "flower",
+        _python("-m", "deployment.start", "flower", *options),
+        {"T3_SECRETS": str(plan.paths.flower_secrets)},
+    )
+    program = prometheus_program()
+    if plan.pages.prometheus is None or program is None:
+        return (Tier(PAGES, (flower,)),)
+    command = prometheus_command(plan, program, plan.pages.prometheus)
+    return (Tier(PAGES, (flower, Program("prometheus", command))),)
 
 
 def render_config(plan: DemoPlan, all_tiers: tuple[Tier, ...]) -> str:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -22,6 +23,7 @@ from rich.text import Text
 from demo.readings import OrderReading, PositionReading, PriceReading
 from demo.session import State
 from demo.supervisor import FATAL, RUNNING, ProcessInfo
+from demo.web import WebPages
 
 PLAIN_EVERY_SECS = 10.0
 SPARK_POINTS = 24
@@ -61,6 +63,9 @@ class PlainView:
         now = time.monotonic()
         if state.stage == self._stage and now - self._shown < PLAIN_EVERY_SECS:
             return
+        if state.stage == "running" and self._stage != "running" and state.plan.pages is not None:
+            for line in state.plan.pages.lines(state.plan.paths.home):
+                sys.stdout.write(f"demo: {line}\n")
         self._stage, self._shown = state.stage, now
         sys.stdout.write(plain_line(state) + "\n")
         sys.stdout.flush()
@@ -133,7 +138,7 @@ class Screen:
     def _wide(self, state: State, width: int, height: int) -> RenderableType:
         symbols = len(state.plan.settings.reconciliation_engine.symbols)
         top_rows = max(symbols, 4) + 4
-        process_rows = -(-len(state.processes) // 4) + 3
+        process_rows = -(-len(state.processes) // 4) + 3 + (state.plan.pages is not None)
         middle_rows = max(height - 3 - top_rows - process_rows, 6)
         layout = Layout()
         layout.split_column(
@@ -324,8 +329,14 @@ def _processes_panel(state: State, columns: int) -> Panel:
     rows = -(-len(cells) // columns) if cells else 0
     for row in range(rows):
         grid.add_row(*cells[row::rows])
-    footer = Text("Ctrl-C stops every process; logs are in .local/demo/logs", _QUIET)
-    return Panel(Group(grid, footer), title="processes", title_align="left", border_style=_QUIET)
+    footer = [Text("Ctrl-C stops every process; logs are in .local/demo/logs", _QUIET)]
+    if state.plan.pages is not None:
+        footer.append(_pages(state.plan.pages, state.plan.paths.home))
+    return Panel(Group(grid, *footer), title="processes", title_align="left", border_style=_QUIET)
+
+
+def _pages(pages: WebPages, home: Path) -> Text:
+    return Text("  ".join(pages.lines(home)), _QUIET, no_wrap=True, overflow="ellipsis")
 
 
 def _process(info: ProcessInfo, restarts: int) -> Text:

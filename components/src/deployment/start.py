@@ -1,5 +1,7 @@
 """Starts a Celery process with what ``config.yml`` says: ``python -m deployment.start NAME``.
 
+Options after the name are handed on.
+
 Pool sizes are options of Celery's command line, and a change of ``config.yml`` is to take effect by
 a restart alone; so the command line is made here, and replaces this process.
 """
@@ -19,15 +21,16 @@ QUIET = ("--without-mingle", "--without-gossip")
 
 def main(arguments: list[str]) -> int:
     """Replaces this process; returns 2 when that is not possible."""
-    if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        sys.stderr.write(f"usage: python -m deployment.start {{{','.join(COMMANDS)}}}\n")
+    if not arguments or arguments[0] not in COMMANDS:
+        usage = f"usage: python -m deployment.start {{{','.join(COMMANDS)}}} [OPTION…]\n"
+        sys.stderr.write(usage)
         return BAD_CONFIGURATION
     try:
         command, environ = prepared(arguments[0])
     except ConfigError as error:
         sys.stderr.write(f"{arguments[0]}: {error}\n")
         return BAD_CONFIGURATION
-    return os.execve(command[0], command, environ)  # noqa: S606
+    return os.execve(command[0], [*command, *arguments[1:]], environ)  # noqa: S606
 
 
 def prepared(name: str) -> tuple[list[str], dict[str, str]]:

@@ -14,9 +14,10 @@ import uvicorn
 from exchange_observer.app import make_app
 from exchange_observer.reader import AccountRoute
 from exchange_observer.service import Observer
+from shared import instruments
 from shared.clock import SystemClock
 from shared.config import ConfigError, Secrets, Settings, load_secrets, load_settings
-from shared.opentelemetry_config import setup
+from shared.opentelemetry_config import flush_traces, setup
 from shared.reconciliation.consensus import LOCAL_VOTER
 
 USAGE_ERROR = 2
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"exchange_observer: {error}", file=sys.stderr)
         return USAGE_ERROR
     setup(arguments.observer_id, settings.observability)
+    instruments.set_build_info(arguments.observer_id, settings.mode)
     observer = _observer(arguments, settings, secrets)
     # uvicorn ends on SIGTERM by itself and then raises the signal again: that one is ours
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         uvicorn.Config(make_app(observer), log_config=None, access_log=False, lifespan="on")
     )
     server.run(sockets=[listener])
+    flush_traces()
     return 0
 
 

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from exchange_observer.service import Observer
 from shared.observation import Known, Stale
@@ -39,6 +41,11 @@ def make_app(observer: Observer) -> FastAPI:
         else:
             error = known.reason
         return JSONResponse({"observer_id": observer.observer_id, "error": error}, 503)
+
+    @app.get("/metrics")
+    async def metrics(http: Request) -> Response:
+        encode, content_type = choose_encoder(http.headers.get("Accept", ""))
+        return Response(encode(REGISTRY), media_type=content_type)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:

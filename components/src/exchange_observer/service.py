@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from shared import instruments
 from shared.exchange.errors import VenueError
 from shared.exchange.payloads import AccountSnapshot
 from shared.observation import Known, Observation, Unknown, aged
@@ -60,10 +61,12 @@ class Observer:
             if self._failure is None:
                 log.warning("account_not_read", error=str(error), error_class=error.error_class)
             self._failure = str(error)
+            instruments.record_observer_reading("failed")
             return
         if self._failure is not None:
             log.info("account_read_again", observer_id=self.observer_id)
         self._failure = None
+        instruments.record_observer_reading("complete")
         now_ms = self._clock.now_ms()
         if self._is_older(account):
             log.warning("reading_older_than_the_last", venue_ms=account.venue_ms)

@@ -14,7 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
@@ -33,8 +34,9 @@ from order_gateway.models import (
     OrderReply,
     ResumeRequest,
 )
+from order_gateway.readiness import CONDITIONS
 from order_gateway.wiring import Gateway
-from shared import spent_time
+from shared import instruments, spent_time
 from shared.exchange.precision import plain
 from shared.orders.states import OrderState
 from shared.risk.audit import AuditError
@@ -176,9 +178,13 @@ def _add_status_routes(app: FastAPI, gateway: Gateway) -> None:
         return JSONResponse({"ready": not unmet, "unmet": unmet}, 503 if unmet else 200)
 
     @app.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        """Prometheus metrics."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(http: Request) -> Response:
+        """Prometheus metrics; with exemplars for those who understand OpenMetrics."""
+        unmet = gateway.readiness.reasons()
+        for condition in CONDITIONS:
+            instruments.set_gateway_condition(condition, condition not in unmet)
+        encode, content_type = choose_encoder(http.headers.get("Accept", ""))
+        return Response(encode(REGISTRY), media_type=content_type)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 import structlog
+from opentelemetry import trace
 
 from shared import instruments
 from shared.exchange.precision import plain
@@ -24,6 +25,16 @@ class OrderPublisher:
     def updated(self, record: OrderRecord) -> None:
         """Announce the state of one order."""
         instruments.record_order(record.symbol, record.state)
+        trace.get_current_span().add_event(
+            "order_updated",
+            {
+                "intent_id": record.intent_id,
+                "cloid": record.cloid,
+                "state": record.state.value,
+                "filled_size": plain(record.filled_size),
+                "avg_price": "" if record.avg_price is None else plain(record.avg_price),
+            },
+        )
         log.info(
             "order_updated",
             intent_id=record.intent_id,

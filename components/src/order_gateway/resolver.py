@@ -7,6 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import structlog
+from opentelemetry import trace
 
 from order_gateway.fills import fills_of, read_window
 from order_gateway.in_flight import InFlight
@@ -29,6 +30,7 @@ from shared.orders.states import TRANSITIONS, OrderState
 from shared.storage.orders import JournalConflict, OrderRecord
 
 log = structlog.get_logger(__name__)
+_tracer = trace.get_tracer("order_gateway")
 
 READINGS_KEPT = 100
 CLOCK_ALLOWANCE_MS = 60_000
@@ -80,6 +82,14 @@ class Resolver:
         if record.state is OrderState.SENT:
             verdict = Verdict(OrderState.UNKNOWN, "sent, and the reply was not recorded")
             record = self._apply(record, verdict)
+        if record.state is OrderState.UNKNOWN:
+            with _tracer.start_as_current_span(
+                "settle_unknown_order", attributes={"intent_id": record.intent_id}
+            ):
+                return self._settle(record)
+        return self._settle(record)
+
+    def _settle(self, record: OrderRecord) -> OrderRecord:
         try:
             outcome = self._evidence(record)
         except VenueError as error:

@@ -11,7 +11,7 @@ import uvicorn
 
 from order_gateway.app import create_app
 from order_gateway.wiring import build
-from shared import opentelemetry_config
+from shared import instruments, opentelemetry_config
 from shared.config import Secrets, Settings
 
 EXIT_OK, EXIT_CRASHED = 0, 1
@@ -46,6 +46,7 @@ def serve(settings: Settings, secrets: Secrets, listener: socket.socket) -> int:
     before anything was started.
     """
     opentelemetry_config.setup("order_gateway", settings.observability)
+    instruments.set_build_info("order_gateway", settings.mode)
     config = uvicorn.Config(
         "",
         log_config=None,
@@ -62,4 +63,5 @@ def serve(settings: Settings, secrets: Secrets, listener: socket.socket) -> int:
         gateway.runtime.stop()
         gateway.audit.close()
         gateway.manager.close()
+        opentelemetry_config.flush_traces()
     return EXIT_CRASHED if server.crashed else EXIT_OK

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import structlog
 from sqlalchemy import Connection, Engine
 
+from shared import instruments
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.exchange.errors import VenueError
 from shared.exchange.ledger_updates import LedgerUpdate
@@ -84,6 +85,8 @@ class TakeProfit:
                 return None
             epoch, end = advance(after, reading, self._rules)
             if self._commit(stored, epoch, end, reading):
+                if end is not None:
+                    instruments.record_take_profit(end.value)
                 return end
 
     def _with_flows(self, epoch: Epoch, reading: Reading) -> Epoch | None:

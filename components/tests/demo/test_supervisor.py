@@ -38,6 +38,7 @@ EXPECTED = {
     "price_consumer",
     "balance_consumer",
     "take_profit",
+    "platform_metrics",
     "celery_beat",
     "celery_worker_high",
     "celery_worker",
