@@ -122,6 +122,12 @@ PANELS: Panels = (
         ("min(t3_venue_actions_left)", "actions"),
         empty="the venue was not asked yet",
     ),
+    series(
+        "What the gateway needs",
+        "1 where it has it; below, it takes no order.",
+        "short",
+        ("min by (condition) (t3_gateway_condition_met)", "{{condition}}"),
+    ),
     rows(
         "Newest intents",
         "make why ORDER=intent_id explains one.",
