@@ -255,6 +255,7 @@ AlertName = Literal[
     "unknown_order",
     "quorum_lost",
     "price_stale",
+    "symbol_delisted",
     "breaker_open",
     "decay",
     "reoptimisation",

@@ -57,7 +57,7 @@ from shared.network_monitor import NetworkMonitor
 log = structlog.get_logger(__name__)
 
 HEALTH_CHECK_SECS = 300.0
-MARKETS_LIFE_SECS = 900.0
+MARKETS_LIFE_SECS = 60.0
 """How long a process goes on with the markets it has before it looks at the shared ones."""
 
 _LEASE_TIMEOUTS = 3

@@ -88,6 +88,7 @@ class PriceSampler:
         self._context = Context({}, {})
         self._context_read_ms = 0
         self._products: Mapping[str, int] = {}
+        self._listed: frozenset[str] = frozenset()
         self._version = ""
 
     def newest_tick(self) -> int | None:
@@ -176,7 +177,9 @@ class PriceSampler:
         return self._commit([rows[tick_ms] for tick_ms in ticks])
 
     def _sample(self, tick_ms: int, quotes: Mapping[str, Quote]) -> NDArray[np.void]:
-        return sample(tick_ms, self._products, quotes, self._context, self._max_age_ms)
+        # A delisted symbol may still have a price; it is none that anyone can trade at.
+        listed = {symbol: quote for symbol, quote in quotes.items() if symbol in self._listed}
+        return sample(tick_ms, self._products, listed, self._context, self._max_age_ms)
 
     def _row(self, tick_ms: int, source: TickSource, samples: NDArray[np.void] | None) -> TickRow:
         return TickRow(
@@ -220,6 +223,7 @@ class PriceSampler:
             known = ProductStore(uow.conn).all()
             points = FundingStore(uow.conn).latest(now_ms)
         self._products = {symbol: known[symbol].id for symbol in self._symbols if symbol in known}
+        self._listed = frozenset(s for s in self._products if known[s].active)
         self._context = Context(
             funding_index={symbol: point.index_usd for symbol, point in points.items()},
             volatility=self._volatilities.per_sqrt_hour(self._products),

@@ -23,6 +23,7 @@ class AlertKind(StrEnum):
     UNKNOWN_ORDER = "unknown_order"
     QUORUM_LOST = "quorum_lost"
     PRICE_STALE = "price_stale"
+    SYMBOL_DELISTED = "symbol_delisted"
     BREAKER_OPEN = "breaker_open"
     DECAY = "decay"
     REOPTIMISATION = "reoptimisation"
@@ -99,6 +100,24 @@ def price_stale(symbol: str, reason: str) -> Alert:
         "warning",
         f"{symbol}: no fresh price",
         f"{reason}. No order is sent for {symbol} meanwhile.",
+    )
+
+
+def symbol_delisted(symbol: str, held: str | None) -> Alert:
+    """The venue has taken a configured symbol off its list; ``held`` is the size still there."""
+    if held is None:
+        todo = "Nothing of it is held. Take it out of reconciliation_engine.symbols."
+    else:
+        todo = (
+            f"{held} of it are still held, and what becomes of them is your decision: "
+            f"make flatten SYMBOL={symbol} tries to close them while the venue still takes exits."
+        )
+    return Alert(
+        AlertKind.SYMBOL_DELISTED,
+        symbol,
+        "warning" if held is None else "critical",
+        f"{symbol} is delisted: it is not traded any more",
+        todo,
     )
 
 

@@ -1,4 +1,8 @@
-"""Market metadata in Redis: the fleet reads it from the venue once, not once per process."""
+"""Market metadata in Redis: the fleet reads it from the venue once, not once per process.
+
+What is older than ``FRESH_SECS`` is read anew by one process while the others go on with it, so
+that a delisting is known everywhere within minutes; while the venue is silent, all go on with it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,14 @@ import orjson
 import redis
 import structlog
 
+from shared.exchange.errors import VenueError
 from shared.storage import redis_keys
 
 log = structlog.get_logger(__name__)
 
 _LOADING_LEASE = redis_keys.lease("venue_markets")
 _LEASE_MS = 60_000
+FRESH_SECS = 120
 _POLL_SECS = 0.2
 _RELEASE = (
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
@@ -54,26 +60,41 @@ class MarketCache:
     def _shared(self, client: redis.Redis, load: Callable[[], list[Any]]) -> list[Any]:
         token = uuid.uuid4().hex
         while True:
-            cached = self._read(client)
-            if cached is not None:
+            cached, is_fresh = self._read(client)
+            if cached is not None and is_fresh:
                 return cached
             if client.set(_LOADING_LEASE, token, nx=True, px=_LEASE_MS):
                 break
-            self._sleep(_POLL_SECS)
-        try:
-            cached = self._read(client)
             if cached is not None:
                 return cached
-            markets = load()
-            entry = orjson.dumps({"scope": self._scope, "markets": markets})
-            client.set(redis_keys.MARKETS, entry, ex=redis_keys.MARKETS_TTL_SECS)
-            return markets
+            self._sleep(_POLL_SECS)
+        try:
+            return self._renewed(client, load)
         finally:
             client.eval(_RELEASE, 1, _LOADING_LEASE, token)
 
-    def _read(self, client: redis.Redis) -> list[Any] | None:
+    def _renewed(self, client: redis.Redis, load: Callable[[], list[Any]]) -> list[Any]:
+        cached, is_fresh = self._read(client)
+        if cached is not None and is_fresh:
+            return cached
+        try:
+            markets = load()
+        except VenueError as error:
+            if cached is None:
+                raise
+            log.warning("markets_not_refreshed", reason=str(error))
+            return cached
+        entry = orjson.dumps({"scope": self._scope, "markets": markets})
+        client.set(redis_keys.MARKETS, entry, ex=redis_keys.MARKETS_TTL_SECS)
+        return markets
+
+    def _read(self, client: redis.Redis) -> tuple[list[Any] | None, bool]:
+        """What is stored, and whether it is recent; its time to live tells its age."""
         raw = client.get(redis_keys.MARKETS)
         if raw is None:
-            return None
+            return None, False
         entry = orjson.loads(raw)
-        return list(entry["markets"]) if entry["scope"] == self._scope else None
+        if entry["scope"] != self._scope:
+            return None, False
+        age_secs = redis_keys.MARKETS_TTL_SECS - client.ttl(redis_keys.MARKETS)
+        return list(entry["markets"]), age_secs <= FRESH_SECS

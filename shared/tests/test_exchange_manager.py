@@ -31,6 +31,7 @@ from shared.exchange.errors import (
     VenueServerError,
     VenueTimeout,
 )
+from shared.exchange.market_cache import FRESH_SECS
 from shared.exchange_manager import ExchangeManager
 from shared.storage import redis_keys
 from shared.testing.paper_venue import PaperVenue
@@ -306,3 +307,29 @@ def test_cached_markets_of_another_venue_are_not_used(
     with ScriptedVenue(lambda payload: Reply.json(_relay(paper, payload, kinds))) as venue:
         ExchangeManager(settings_for(venue.url), WALLET, redis_client).markets()
     assert kinds == ["metaAndAssetCtxs"]
+
+
+def test_markets_that_grow_old_are_read_again_by_one_and_kept_when_that_fails(
+    paper: PaperVenue, redis_client: redis.Redis
+) -> None:
+    loads: list[str] = []
+    silent = threading.Event()
+
+    def script(payload: dict[str, Any]) -> Reply:
+        return Reply(500) if silent.is_set() else Reply.json(_relay(paper, payload, loads))
+
+    def markets() -> Any:
+        return ExchangeManager(settings, WALLET, redis_client, sleep=lambda _: None).markets()
+
+    with ScriptedVenue(script) as venue:
+        settings = settings_for(venue.url)
+        first = markets()
+        markets()
+        assert len(loads) == 1
+        redis_client.expire(redis_keys.MARKETS, redis_keys.MARKETS_TTL_SECS - FRESH_SECS - 10)
+        markets()
+        assert len(loads) == 2
+        assert redis_client.ttl(redis_keys.MARKETS) > redis_keys.MARKETS_TTL_SECS - 10
+        redis_client.expire(redis_keys.MARKETS, redis_keys.MARKETS_TTL_SECS - FRESH_SECS - 10)
+        silent.set()
+        assert markets() == first

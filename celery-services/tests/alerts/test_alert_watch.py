@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,6 +11,10 @@ from sqlalchemy import Engine, select, update
 from shared.alerts.raising import Alerts
 from shared.config import Settings
 from shared.database import UnitOfWork
+from shared.exchange.payloads import AccountSnapshot, Asset, PositionSnapshot
+from shared.reconciliation.consensus import LOCAL_VOTER
+from shared.storage.positions import PositionStore
+from shared.storage.products import ProductStore
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.risk_state import RiskStateStore
 from shared.storage.tables import alert_outbox, order_execution_log
@@ -130,3 +135,35 @@ def test_an_order_in_doubt_is_told_when_it_gets_old(platform: Platform) -> None:
         uow.conn.execute(update(order_execution_log).values(state="NOT_PLACED"))
         uow.commit()
     assert platform.watch() == []
+
+
+@pytest.mark.parametrize("held", [None, "1.5"])
+def test_a_delisted_symbol_is_told_with_what_is_held_of_it(
+    platform: Platform, held: str | None
+) -> None:
+    account = account_with({} if held is None else {"SOL": Decimal(held)}, platform.clock.now_ms())
+    with UnitOfWork(platform.engine) as uow:
+        ProductStore(uow.conn).sync([Asset("SOL", 2, 2, 20, only_isolated=False, delisted=True)])
+        PositionStore(uow.conn).replace(LOCAL_VOTER, account, ("",), platform.clock.now_ms())
+        uow.commit()
+    assert platform.watch() == ["symbol_delisted"]
+    (told,) = delivered_text(platform)
+    if held is None:
+        assert "Nothing of it is held" in told
+    else:
+        assert "1.5 of it are still held" in told
+        assert "make flatten SYMBOL=SOL" in told
+
+
+def account_with(sizes: dict[str, Decimal], now_ms: int) -> AccountSnapshot:
+    zero = Decimal(0)
+    positions = {
+        symbol: PositionSnapshot(symbol, size, Decimal(9), zero, zero, zero, 5, False, None)
+        for symbol, size in sizes.items()
+    }
+    return AccountSnapshot("", positions, zero, zero, zero, zero, zero, now_ms)
+
+
+def delivered_text(platform: Platform) -> list[str]:
+    with UnitOfWork(platform.engine) as uow:
+        return list(uow.conn.execute(select(alert_outbox.c.body)).scalars())

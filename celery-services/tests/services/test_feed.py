@@ -7,16 +7,19 @@ from decimal import Decimal
 
 import pytest
 import redis
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from shared.config import load_settings
 from shared.database import UnitOfWork
 from shared.exchange.errors import VenueTimeout
+from shared.exchange.payloads import Asset
 from shared.exchange_manager import VenueHealth
 from shared.market_data.quotes import Quote
 from shared.market_data.tick_inputs import TickInputStore, TickRow, unpack
 from shared.native_servers import PROJECT_ROOT
+from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
 from shared.testing.clock import FrozenClock
 from worker.services.feed import FeedAudit, audit
@@ -140,3 +143,20 @@ def test_a_venue_that_cannot_be_polled_does_not_hide_the_rest(bench: Bench) -> N
     assert not found.polled
     assert set(found.stale) == {"BTC", "ETH"}
     assert "feed_not_cross_checked" in events
+
+
+def test_a_delisted_symbol_is_named_and_counted(bench: Bench) -> None:
+    name, labels = "t3_prices_rejected_total", {"symbol": "ETH", "reason": "delisted"}
+    before = REGISTRY.get_sample_value(name, labels) or 0.0
+    with UnitOfWork(bench.engine) as uow:
+        ProductStore(uow.conn).sync(
+            [
+                Asset("BTC", 0, 5, 40, only_isolated=False, delisted=False),
+                Asset("ETH", 1, 4, 25, only_isolated=False, delisted=True),
+            ]
+        )
+        uow.commit()
+    found, events = bench.audit()
+    assert found.delisted == ["ETH"]
+    assert events == {"symbol_delisted"}
+    assert REGISTRY.get_sample_value(name, labels) == before + 1

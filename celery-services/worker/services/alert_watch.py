@@ -10,16 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from shared.alerts import alert
 from shared.alerts.alert import Alert, AlertKind
 from shared.alerts.raising import Alerts
 from shared.config import Settings
 from shared.database import UnitOfWork
+from shared.exchange.precision import plain
 from shared.orders.states import OrderState
 from shared.ports import Clock
+from shared.reconciliation.consensus import LOCAL_VOTER
 from shared.storage.orders import OrderRecord, OrderStore
+from shared.storage.positions import PositionStore
+from shared.storage.products import ProductStore
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.risk_state import RiskState, RiskStateStore
 
@@ -29,6 +33,7 @@ WATCHED = (
     AlertKind.UNKNOWN_ORDER,
     AlertKind.QUORUM_LOST,
     AlertKind.PRICE_STALE,
+    AlertKind.SYMBOL_DELISTED,
 )
 LOOKS_MISSED = 5
 
@@ -65,11 +70,22 @@ def watch(engine: Engine, alerts: Alerts, limits: WatchLimits, clock: Clock) -> 
         risk = RiskStateStore(uow.conn).load()
         open_orders = OrderStore(uow.conn).open_orders()
         looks = {entry.symbol: entry for entry in ReconciliationLog(uow.conn).newest()}
+        delisted = _delisted(uow.conn, limits.symbols)
     found = conditions(risk, open_orders, looks, limits, clock.now_ms())
+    found += [alert.symbol_delisted(symbol, held) for symbol, held in delisted.items()]
     for one in found:
         alerts.raise_alert(one, hold_secs=_hold_secs(one.kind, limits))
     alerts.settle(WATCHED, found)
     return found
+
+
+def _delisted(conn: Connection, symbols: Sequence[str]) -> dict[str, str | None]:
+    """Configured symbols that the venue lists no longer, each with the size held of it."""
+    known = ProductStore(conn).all()
+    gone = [symbol for symbol in symbols if symbol in known and not known[symbol].active]
+    snapshot = PositionStore(conn).snapshot(LOCAL_VOTER) if gone else None
+    held = {} if snapshot is None else snapshot.positions
+    return {symbol: plain(held[symbol]) if held.get(symbol) else None for symbol in gone}
 
 
 def conditions(

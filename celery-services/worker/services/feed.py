@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
@@ -18,6 +18,7 @@ from shared.exchange_manager import VenueHealth
 from shared.market_data.quotes import Quote
 from shared.market_data.tick_inputs import TickInputStore
 from shared.ports import Clock
+from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
 
 log = structlog.get_logger(__name__)
@@ -41,12 +42,14 @@ class FeedAudit:
     """What an audit found; every list empty and ``polled`` true: all is well.
 
     ``stale`` symbols with their age in ms (None: no price at all), ``diverging`` symbols with
-    streamed and polled price, ``gaps`` ticks without a usable row.
+    streamed and polled price, ``gaps`` ticks without a usable row, ``delisted`` symbols that the
+    venue lists no longer.
     """
 
     stale: dict[str, int | None] = field(default_factory=dict)
     diverging: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
     gaps: list[int] = field(default_factory=list)
+    delisted: list[str] = field(default_factory=list)
     clock_offset_ms: int | None = None
     polled: bool = False
 
@@ -59,6 +62,7 @@ def audit(
     report = FeedAudit()
     quotes = prices.latest(symbols)
     _check_freshness(settings, quotes, clock.now_ms(), report)
+    _check_listings(symbols, engine, report)
     _check_series(settings.interval_ms, engine, clock.now_ms(), report)
     try:
         _cross_check(settings, venue, prices, clock, report)
@@ -77,6 +81,16 @@ def _check_freshness(
         if age_ms is None or age_ms > max_age_ms:
             report.stale[symbol] = age_ms
             log.error("price_stale", symbol=symbol, age_ms=age_ms)
+
+
+def _check_listings(symbols: Iterable[str], engine: Engine, report: FeedAudit) -> None:
+    """Name what the venue has delisted: nothing of it is sampled as fresh, planned or opened."""
+    with UnitOfWork(engine) as uow:
+        known = ProductStore(uow.conn).all()
+    report.delisted = [s for s in symbols if s in known and not known[s].active]
+    for symbol in report.delisted:
+        instruments.record_rejected_price(symbol, "delisted")
+        log.error("symbol_delisted", symbol=symbol)
 
 
 def _check_series(interval_ms: int, engine: Engine, now_ms: int, report: FeedAudit) -> None:

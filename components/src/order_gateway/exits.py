@@ -157,11 +157,14 @@ class Exits:
                 problem = str(error)
                 break
             orders.append(order)
+            filled = order.state is OrderState.FILLED
+            problem = None if filled else f"{order.intent_id} is {order.state}: {order.reason}"
             if order.is_open:
-                problem = f"{order.intent_id} is {order.state}: {order.reason}"
                 break
         size = self._positions().get(symbol)
-        return ExitResult(symbol, tuple(orders), plain(size) if size else "0", problem)
+        if size is None:
+            return ExitResult(symbol, tuple(orders), "0", None)
+        return ExitResult(symbol, tuple(orders), plain(size), problem)
 
     def _plan_epoch(self, symbol: str) -> int | None:
         """The symbol's plan epoch; None while the database is away."""
@@ -177,7 +180,7 @@ class Exits:
         return {s: p.size for s, p in account.value.positions.items()}
 
     def _send_cancel(self, record: OrderRecord, reason: str) -> CancelVerdict:
-        market = self._markets.require(record.symbol)
+        market = self._markets.require(record.symbol, leaving=True)
         action = self._desk.other(
             cancel_by_cloid_action(market.asset.index, record.cloid),
             expires_after_ms=self._clock_ms() + self._cancel_expiry_ms,

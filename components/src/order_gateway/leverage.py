@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from order_gateway.errors import NotReady
+from order_gateway.errors import InvalidOrder, NotReady
 from order_gateway.markets import LeverageSetting, Markets, read_leverage
 from order_gateway.sender import ActionSender
 from order_gateway.signing_desk import SigningDesk
@@ -46,10 +46,18 @@ class LeverageSetter:
             raise NotReady(f"the leverage of {symbol} is not as configured: {problem}")
 
     def ensure(self, symbols: Iterable[str]) -> dict[str, str]:
-        """Make the venue's settings those of the configuration; returns symbol → problem."""
+        """Make the venue's settings those of the configuration; returns symbol → problem.
+
+        A symbol that the venue does not trade keeps nobody from trading the others: opening orders
+        of its own are refused anyway.
+        """
         problems = {}
         for symbol in symbols:
-            problem = self._ensure(symbol)
+            try:
+                problem = self._ensure(symbol)
+            except InvalidOrder as error:
+                log.error("symbol_not_traded", symbol=symbol, reason=str(error))  # noqa: TRY400
+                continue
             if problem is not None:
                 problems[symbol] = problem
         return problems

@@ -34,20 +34,25 @@ class Markets:
         self._markets: Mapping[str, Market] = {}
 
     def load(self, assets: Mapping[str, Asset]) -> None:
-        """Take over the venue's list; delisted assets are left out."""
+        """Take over the venue's list."""
         self._markets = {
             symbol: Market(
                 asset, OrderFilters(asset.size_decimals), min(self._leverage, asset.max_leverage)
             )
             for symbol, asset in assets.items()
-            if not asset.delisted
         }
 
-    def require(self, symbol: str) -> Market:
-        """The market of ``symbol``; an unknown, delisted or builder-dex one is refused."""
+    def require(self, symbol: str, *, leaving: bool = False) -> Market:
+        """The market of ``symbol``; an unknown or builder-dex one is refused.
+
+        So is a delisted one, except for those who are ``leaving``: whether an exit or a cancel is
+        still taken there is the venue's to say.
+        """
         market = self._markets.get(symbol)
         if market is None:
             raise InvalidOrder("symbol", symbol, "a perpetual that the venue lists")
+        if market.asset.delisted and not leaving:
+            raise InvalidOrder("symbol", symbol, "a perpetual that is not delisted; exits may pass")
         if ":" in symbol:
             raise InvalidOrder("symbol", symbol, "builder dexes are off: cloids are unproven there")
         return market

@@ -63,7 +63,7 @@ class OrderCheck:
         Raises ``InvalidOrder`` with the filter that is broken, and ``RiskBlocked`` where a market
         order has no fresh price to take its limit from.
         """
-        market = self._markets.require(request.symbol)
+        market = self._markets.require(request.symbol, leaving=request.reduce_only)
         reference = self._prices.reference(
             request.symbol, self._clock_ms(), exit_order=request.reduce_only
         )

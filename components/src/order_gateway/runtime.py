@@ -36,6 +36,7 @@ from shared.orders.states import OrderState
 log = structlog.get_logger(__name__)
 
 ACCOUNT_INTERVAL_SECS = 2.0
+MARKETS_INTERVAL_SECS = 30.0
 FILLS_SPACING_SECS = 1.0
 """However many hints come, the fills are not read more often than this."""
 RETRY_SECS = 1.0
@@ -84,6 +85,7 @@ class Runtime:
             "lease": (self._lease_round, RENEW_SECS),
             "orders": (self._orders_round, self.resolve_interval_secs),
             "account": (self._account_round, ACCOUNT_INTERVAL_SECS),
+            "markets": (self._markets_round, MARKETS_INTERVAL_SECS),
         }
         for name, (work, interval_secs) in loops.items():
             self._spawn(name, self._repeat, work, interval_secs)
@@ -186,6 +188,11 @@ class Runtime:
         self._recovered = True
         self.readiness.met("recovery")
         log.info("gateway_ready")
+
+    def _markets_round(self) -> None:
+        """Learn of delistings; the list itself is shared by all processes and read seldom."""
+        if self._recovered:
+            self.markets.load(self.manager.markets())
 
     def _account_round(self) -> None:
         newly_set = self.guard.watch()

@@ -98,7 +98,7 @@ def _place(
 ) -> tuple[Order | None, Status]:
     """Place one order; returns the order (None if rejected) and its status."""
     asset = venue.universe.by_id.get(spec["a"])
-    if asset is None:
+    if asset is None or asset.is_delisted:
         return None, {"error": f"Asset is not traded here. asset={spec['a']}"}
     order = _draft(account, asset, spec, now_ms)
     order.builder_fee_tenths_bp = builder_fee

@@ -63,6 +63,7 @@ class Asset:
     margin_mode: str | None = None
     growth_mode: str | None = None
     is_spot: bool = False
+    is_delisted: bool = False
 
     @property
     def price_decimals(self) -> int:
@@ -91,6 +92,8 @@ class Asset:
             entry["marginMode"] = self.margin_mode
         if self.growth_mode is not None:
             entry["growthMode"] = self.growth_mode
+        if self.is_delisted:
+            entry["isDelisted"] = True
         return entry
 
 

@@ -58,6 +58,7 @@ class _Market(_Entry):
     only_isolated: bool = False
     margin_mode: Literal["noCross", "strictIsolated"] | None = None
     growth_mode: str | None = None
+    is_delisted: bool = False
 
 
 class _Dex(_Entry):
@@ -160,4 +161,5 @@ def _asset(asset_id: int, dex: str, market: _Market, tables: dict[int, MarginTab
         only_isolated=market.only_isolated,
         margin_mode=market.margin_mode,
         growth_mode=market.growth_mode,
+        is_delisted=market.is_delisted,
     )

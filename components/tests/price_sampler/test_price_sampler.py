@@ -248,3 +248,20 @@ def test_all_fresh_needs_every_symbol(bench: Bench) -> None:
     assert bench.sampler.all_fresh()
     bench.clock.ms = T0 + 10_000
     assert not bench.sampler.all_fresh()
+
+
+def test_a_delisted_symbol_is_not_sampled_as_fresh_however_new_its_price(bench: Bench) -> None:
+    with UnitOfWork(bench.engine) as uow:
+        ProductStore(uow.conn).sync(
+            [
+                Asset(symbol, index, 5, 40, only_isolated=False, delisted=symbol == "ETH")
+                for index, symbol in enumerate(SYMBOLS)
+            ]
+        )
+        uow.commit()
+    bench.quote(T0 - 100)
+    bench.clock.ms = T0 + 20
+    assert bench.sampler.catch_up() == 1
+    (row,) = bench.rows()
+    assert row.samples["ok"].tolist() == [1, 0]
+    assert np.isnan(row.samples["mid"][1])
