@@ -55,6 +55,12 @@ MATRIX ?= .local/chaos/fault-matrix.md
 chaos: bootstrap ## Seeded faults against the running platform, then a check of all it did [SEEDS=n] [SEED=first] [MATRIX=file]
 	@exec $(PYTHON) -m chaos --seeds '$(SEEDS)' --first-seed '$(SEED)' --matrix '$(MATRIX)' $(ARGS)
 
+EXAMPLES ?= 300
+
+.PHONY: fuzz
+fuzz: bootstrap ## Long fuzzing of the gateway's API against its OpenAPI description [EXAMPLES=300 of each kind]
+	@T3_FUZZ_EXAMPLES='$(EXAMPLES)' exec $(PYTHON) -m pytest components/tests/order_gateway/test_fuzz.py -q
+
 .PHONY: alert-test
 alert-test: bootstrap ## Send one message to every channel of alerts.urls in secrets.yml
 	@exec $(PYTHON) -m shared.alerts.cli test

@@ -4,19 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Callable
 
 import orjson
+import structlog
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.risk.audit import AuditError, AuditTrail
+
+log = structlog.get_logger(__name__)
+
+ASSETS = "/docs-assets"
+"""Scripts and styles of the documentation page, served from here: no third party is asked."""
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics", "/docs", "/openapi.json"})
 BEARER = "bearer "
+UNAUTHORIZED_EVERY_SECS = 1.0
+
+
+class UnauthorizedLog:
+    """Notes refused requests in the audit trail, at most one line per second, with a count."""
+
+    def __init__(self, audit: AuditTrail, clock_ms: Callable[[], int]) -> None:
+        self._audit = audit
+        self._clock_ms = clock_ms
+        self._noted_at = float("-inf")
+        self._unnoted = 0
+
+    async def note(self, path: str) -> None:
+        """Count one; a line is written from a thread, because a disk may take its time."""
+        self._unnoted += 1
+        if time.monotonic() - self._noted_at < UNAUTHORIZED_EVERY_SECS:
+            return
+        self._noted_at = time.monotonic()
+        count, self._unnoted = self._unnoted, 0
+        await run_in_threadpool(self._write, {"path": path[:100], "count": count})
+
+    def _write(self, fields: dict[str, object]) -> None:
+        log.warning("unauthorized", **fields)
+        try:
+            self._audit.append("unauthorized", self._clock_ms(), fields)
+        except AuditError as error:
+            log.error("audit_trail_failed", reason=str(error))  # noqa: TRY400
 
 
 class RequestGuard:
     """ASGI middleware: 401 without the right bearer token, 413 beyond ``max_body_bytes``.
 
-    The 401 says nothing more; ``on_unauthorized`` is told the path, so that the audit trail can.
+    The 401 says nothing more; the audit trail does.
     """
 
     def __init__(
@@ -25,12 +61,12 @@ class RequestGuard:
         *,
         token: str,
         max_body_bytes: int,
-        on_unauthorized: Callable[[str], None],
+        unauthorized: UnauthorizedLog,
     ) -> None:
         self._app = app
         self._token_hash = _sha256(token.encode())
         self._max_body_bytes = max_body_bytes
-        self._on_unauthorized = on_unauthorized
+        self._unauthorized = unauthorized
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -38,9 +74,9 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if scope["path"] not in OPEN_PATHS and not self._is_authorized(headers):
-            self._on_unauthorized(scope["path"])
-            await _reply(send, 401, {"error": "unauthorized"})
+        if not _is_open(scope["path"]) and not self._is_authorized(headers):
+            await self._unauthorized.note(scope["path"])
+            await _reply(send, 401, {"error": "unauthorized"}, (b"www-authenticate", b"Bearer"))
             return
         if _declared_length(headers) > self._max_body_bytes:
             await self._too_large(send)
@@ -76,6 +112,10 @@ class RequestGuard:
         await _reply(send, 413, {"error": "body_too_large", "message": message})
 
 
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(f"{ASSETS}/")
+
+
 def _replay(body: bytes, receive: Receive) -> Receive:
     """A receiver that hands out ``body`` first and then whatever else the client says."""
     handed_out = False
@@ -99,7 +139,9 @@ def _sha256(value: bytes) -> bytes:
     return hashlib.sha256(value).digest()
 
 
-async def _reply(send: Send, status: int, body: dict[str, str]) -> None:
-    headers = [(b"content-type", b"application/json")]
+async def _reply(
+    send: Send, status: int, body: dict[str, str], *headers: tuple[bytes, bytes]
+) -> None:
+    headers = ((b"content-type", b"application/json"), *headers)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": orjson.dumps(body)})

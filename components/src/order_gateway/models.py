@@ -1,4 +1,4 @@
-"""Bodies of the gateway's API, checked before anything else happens."""
+"""What may be asked of the gateway; bodies are checked before anything else happens."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from shared.exchange.precision import plain
 from shared.exchange.signing import Tif
 from shared.orders.intents import HAND_NAMESPACE, OrderRequest, Origin, plan_intent_id
-from shared.orders.states import OrderState
-from shared.storage.orders import OrderRecord
 
 DECIMAL_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,10})?$"
 SYMBOL_PATTERN = r"^([a-z0-9]{1,10}:)?[A-Za-z0-9]{1,20}$"
@@ -37,6 +34,7 @@ PositiveDecimal = Annotated[
     WithJsonSchema({"type": "string", "pattern": DECIMAL_PATTERN, "examples": ["0.001"]}),
 ]
 Symbol = Annotated[str, Field(pattern=SYMBOL_PATTERN, examples=["BTC"])]
+Symbols = Annotated[list[Symbol], Field(min_length=1, max_length=500)]
 Reason = Annotated[str, Field(min_length=3, max_length=200)]
 Actor = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
 
@@ -105,61 +103,6 @@ class ExecuteOrder(_Body):
         )
 
 
-class OrderReply(BaseModel):
-    """An order as the journal has it: sizes in coins, prices and fees in USD, times UTC ms."""
-
-    intent_id: str
-    cloid: str
-    symbol: str
-    origin: Origin
-    plan_epoch: int
-    leg: str
-    side: Literal["buy", "sell"]
-    type: Literal["market", "limit"]
-    tif: Tif
-    reduce_only: bool
-    size: str
-    limit_price: str
-    state: OrderState
-    open: bool
-    oid: int | None
-    filled_size: str
-    avg_price: str | None
-    fee_usd: str
-    reason: str | None
-    created_ms: int
-    sent_ms: int | None
-    resolved_ms: int | None
-
-    @classmethod
-    def of(cls, record: OrderRecord) -> OrderReply:
-        """The reply for one row of the journal."""
-        return cls(
-            intent_id=record.intent_id,
-            cloid=record.cloid,
-            symbol=record.symbol,
-            origin=record.origin,
-            plan_epoch=record.plan_epoch,
-            leg=record.leg,
-            side=record.side,
-            type=record.order_type,
-            tif=record.tif,
-            reduce_only=record.reduce_only,
-            size=plain(record.size),
-            limit_price=plain(record.limit_price),
-            state=record.state,
-            open=record.is_open,
-            oid=record.oid,
-            filled_size=plain(record.filled_size),
-            avg_price=None if record.avg_price is None else plain(record.avg_price),
-            fee_usd=plain(record.fee_usd),
-            reason=record.reason,
-            created_ms=record.created_ms,
-            sent_ms=record.sent_ms,
-            resolved_ms=record.resolved_ms,
-        )
-
-
 class FlattenRequest(_Body):
     """Close positions by reduce-only market orders; all of them unless symbols are named.
 
@@ -168,7 +111,7 @@ class FlattenRequest(_Body):
 
     reason: Reason
     actor: Actor = "api"
-    symbols: Annotated[list[Symbol], Field(max_length=500)] | None = None
+    symbols: Symbols | None = None
     kill_switch: bool = True
 
 
@@ -177,7 +120,7 @@ class CancelAllRequest(_Body):
 
     reason: Reason
     actor: Actor = "api"
-    symbols: Annotated[list[Symbol], Field(max_length=500)] | None = None
+    symbols: Symbols | None = None
 
 
 class ResumeRequest(_Body):
