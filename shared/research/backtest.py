@@ -152,7 +152,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Backtest on recorded prices; writes a folder and ends with one JSON line.",
     )
     add = parser.add_argument
-    add("--data", nargs="+", required=True, help="files, folders or SYMBOL=file; funding files too")
+    add(
+        "--data",
+        nargs="+",
+        required=True,
+        help="files, folders, SYMBOL=file, an archive[:dataset], mariadb:candles_1m, mariadb:ticks",
+    )
     add("--strategy", choices=("providence", "sma", "rsi"), default="providence")
     add("--symbol", nargs="+", default=(), help="only these symbols")
     add("--from", dest="from_ms", type=time_ms, help="first time, UTC")

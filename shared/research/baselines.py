@@ -21,7 +21,7 @@ from shared.research.account import ORDER_DTYPE, AccountBlock
 from shared.research.errors import ResearchError
 from shared.research.observers import Observer
 from shared.research.tables import FloatArray
-from shared.research.tick_series import TickSeries
+from shared.research.tick_series import Series
 
 FLAT: Final = 0
 LONG: Final = 1
@@ -125,7 +125,7 @@ def trade(
 
 def run_baseline(
     strategy: Baseline,
-    series: TickSeries,
+    series: Series,
     costs: Costs,
     balance_usd: float,
     observers: Sequence[Observer] = (),

@@ -25,7 +25,7 @@ from shared.research.colony import Colony, ColonyPlan
 from shared.research.errors import ResearchError
 from shared.research.markets import MarketSpec
 from shared.research.observers import EpochMark, Observer
-from shared.research.tick_series import TickSeries
+from shared.research.tick_series import Series
 from shared.risk.account_epochs import Epoch, EpochEnd, EpochRules, advance_through
 
 Progress = Callable[[int, int], None]
@@ -154,7 +154,7 @@ def plan_of(
 
 def run_backtest(
     plan: BacktestPlan,
-    series: TickSeries,
+    series: Series,
     observers: Sequence[Observer] = (),
     progress: Progress | None = None,
 ) -> BacktestTotals:

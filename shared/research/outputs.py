@@ -23,8 +23,9 @@ from shared.research.performance import Performance
 from shared.research.plots import Plots
 from shared.research.report import Card, Picture, number, page, percent
 from shared.research.request import Inputs, Request
+from shared.research.stored_series import StoredSeries
 from shared.research.tables import FloatArray
-from shared.research.tick_series import TickSeries
+from shared.research.tick_series import Series
 
 ROOT: Final = Path(__file__).parents[2]
 CAPTIONS: Final = {
@@ -76,7 +77,18 @@ def fingerprint(inputs: Inputs) -> list[dict[str, Any]]:
         }
         for symbol, rates in inputs.funding.items()
     ]
-    return [*prices, *rates]
+    stored = [
+        {
+            "symbol": symbol,
+            "kind": "ticks",
+            "file": "mariadb:ticks",
+            "sha256": inputs.series.sha256,
+            "rows": len(inputs.series),
+        }
+        for symbol in inputs.series.symbols
+        if isinstance(inputs.series, StoredSeries)
+    ]
+    return [*prices, *rates, *stored]
 
 
 def code_version() -> str:
@@ -127,7 +139,7 @@ def write_stats(folder: Path, stats: Mapping[str, float | int | str]) -> None:
         writer.writerows(stats.items())
 
 
-def hold_curve(series: TickSeries, balance_usd: float) -> FloatArray:
+def hold_curve(series: Series, balance_usd: float) -> FloatArray:
     """Equal parts of every symbol bought at its first known price, without costs."""
     coins = np.full(len(series.symbols), np.nan)
     share, last = balance_usd / len(coins), np.full(len(coins), np.nan)
@@ -264,7 +276,7 @@ def _notes(
         f"{100.0 * float(stats['costs_usd']) / result.start_usd:.2f} % of the start balance."
     )
     without = [s for s in inputs.series.symbols if s not in inputs.funding]
-    if without:
+    if without and not isinstance(inputs.series, StoredSeries):
         notes.append(f"No funding was given for {', '.join(without)}: it counts as 0.")
     repaired = [points.path.name for points in inputs.prices if points.repairs.any]
     if repaired:

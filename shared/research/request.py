@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from shared.config import Settings
 from shared.research.engine import BacktestPlan, plan_of
 from shared.research.errors import ResearchError
-from shared.research.funding_files import FundingRates, is_funding, load_funding
-from shared.research.markets import KNOWN, MarketSpec, find_files, spec_of
-from shared.research.price_files import PricePoints, joined, load_prices
-from shared.research.tick_series import TickSeries
+from shared.research.funding_files import FundingRates
+from shared.research.markets import KNOWN, MarketSpec, spec_of
+from shared.research.price_files import PricePoints, joined
+from shared.research.sources import Gathered, Wanted, gather
+from shared.research.tick_series import Series, TickSeries
 
 Strategy = Literal["providence", "sma", "rsi"]
 CANDLE_MS = 60_000
@@ -24,7 +24,7 @@ class Request:
     """One backtest. What is None is as ``config.yml`` or the files say."""
 
     data: tuple[str, ...]
-    """Files, folders or ``SYMBOL=path``; funding files are told by their columns."""
+    """As :mod:`shared.research.sources` names them; funding files are told by their columns."""
     strategy: Strategy = "providence"
     symbols: tuple[str, ...] = ()
     from_ms: int | None = None
@@ -49,11 +49,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Prices, funding and plan of one backtest."""
+    """Prices, funding and plan of one backtest; ``prices`` is empty for stored ticks."""
 
     prices: tuple[PricePoints, ...]
     funding: dict[str, FundingRates]
-    series: TickSeries
+    series: Series
     plan: BacktestPlan
 
     @property
@@ -70,23 +70,30 @@ def load(request: Request, settings: Settings) -> Inputs:
         With one sentence on what is wrong, where, and what is allowed.
     """
     named = (*request.symbols, *settings.reconciliation_engine.symbols, *KNOWN)
-    prices: dict[str, list[PricePoints]] = {}
-    funding: dict[str, FundingRates] = {}
-    for symbol, path in find_files(request.data, dict.fromkeys(named)):
-        if request.symbols and symbol not in request.symbols:
-            continue
-        if is_funding(path):
-            funding[symbol] = _only(funding, symbol, path)
-        else:
-            prices.setdefault(symbol, []).append(load_prices(symbol, path, repair=request.repair))
-    missing = [s for s in request.symbols or () if s not in prices]
-    if missing or not prices:
-        raise ResearchError(f"no price file of {', '.join(missing) or 'any symbol'} was given")
-    columns = tuple(joined(prices[symbol]) for symbol in sorted(prices))
-    interval_ms = request.interval_ms or _interval_ms(columns, settings)
-    series = series_of(columns, funding, interval_ms, settings, request.from_ms, request.to_ms)
-    markets = [spec_of(points.symbol) for points in columns]
-    return Inputs(columns, funding, series, plan_for(request, settings, markets, interval_ms))
+    wanted = Wanted(
+        request.symbols,
+        tuple(dict.fromkeys(named)),
+        request.from_ms,
+        request.to_ms,
+        request.repair,
+    )
+    found = gather(request.data, wanted, settings)
+    columns = _columns(found, request.symbols)
+    series = found.stored or series_of(
+        columns,
+        found.funding,
+        request.interval_ms or _interval_ms(columns, settings),
+        settings,
+        request.from_ms,
+        request.to_ms,
+    )
+    if request.interval_ms not in (None, series.interval_ms):
+        raise ResearchError(
+            f"stored ticks are {series.interval_ms / 1000:g} s apart; that is the interval"
+        )
+    markets = [found.markets.get(symbol) or spec_of(symbol) for symbol in series.symbols]
+    plan = plan_for(request, settings, markets, series.interval_ms)
+    return Inputs(columns, found.funding, series, plan)
 
 
 def series_of(
@@ -97,7 +104,15 @@ def series_of(
     from_ms: int | None,
     to_ms: int | None,
 ) -> TickSeries:
-    """The ticks from ``from_ms`` to ``to_ms``, as the sampler would have known them."""
+    """The ticks from ``from_ms`` to ``to_ms``, as the sampler would have known them.
+
+    Raises
+    ------
+    ResearchError
+        As :class:`TickSeries`, and without prices: samples as stored are one series as they are.
+    """
+    if not prices:
+        raise ResearchError("mariadb:ticks cannot be cut anew; name mariadb:candles_1m or files")
     return TickSeries(
         prices,
         interval_ms,
@@ -134,12 +149,12 @@ def plan_for(
     )
 
 
-def _only(known: dict[str, FundingRates], symbol: str, path: Path) -> FundingRates:
-    if symbol in known:
-        raise ResearchError(
-            f"{path}: {known[symbol].path.name} holds funding of {symbol} too; give one file"
-        )
-    return load_funding(symbol, path)
+def _columns(found: Gathered, symbols: tuple[str, ...]) -> tuple[PricePoints, ...]:
+    known = found.prices.keys() if found.stored is None else set(found.stored.symbols)
+    missing = [symbol for symbol in symbols if symbol not in known]
+    if missing or not known:
+        raise ResearchError(f"no price file of {', '.join(missing) or 'any symbol'} was given")
+    return tuple(joined(found.prices[symbol]) for symbol in sorted(found.prices))
 
 
 def _interval_ms(prices: tuple[PricePoints, ...], settings: Settings) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,24 @@ BLOCK_TICKS: Final = 4_096
 """Blocks start at fixed ticks, so that rounding does not depend on who asks for what."""
 MIN_RETURNS: Final = 60
 """Fewer known samples than this in the window estimate no volatility."""
+
+
+class Series(Protocol):
+    """Ticks of several symbols, one column each, in blocks."""
+
+    symbols: tuple[str, ...]
+    interval_ms: int
+    first_ms: int
+    last_ms: int
+
+    def __len__(self) -> int: ...
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+
+    def samples(self, block: int) -> Samples:
+        """Ticks of one block, 0 to ``blocks - 1``."""
 
 
 @dataclass(frozen=True, slots=True)
