@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import redis
 from pydantic import SecretStr
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine
 
 from shared.config import Settings
 from shared.database import UnitOfWork
@@ -34,6 +34,7 @@ from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
 from shared.storage.tables import iteration_shards
 from shared.testing.clock import FrozenClock
+from shared.testing.shard_sums import want
 from worker.services.balance import update_balance
 from worker.services.gateway_client import GatewayClient
 from worker.services.inputs import InputReader
@@ -218,25 +219,7 @@ class Scene:
 
     def want(self, **directions: float) -> None:
         """Let one shard ask for Σ w d by symbol; desired_run_count is 100, factor 0.5."""
-        with UnitOfWork(self.engine) as uow:
-            products = ProductStore(uow.conn).all()
-            sums = {
-                str(products[symbol].id): {
-                    "active": 50, "qualifying": 40, "weighted_direction": direction,
-                    "current_runs": 50, "current_wins": 30, "current_sum_win": 1.0,
-                    "current_sum_loss": 0.5, "history_runs": 0, "history_wins": 0,
-                    "history_sum_win": 0.0, "history_sum_loss": 0.0,
-                }
-                for symbol, direction in directions.items()
-            }  # fmt: skip
-            uow.conn.execute(iteration_shards.delete())
-            uow.conn.execute(
-                insert(iteration_shards).values(
-                    id=0, last_tick=self.world.clock.now_ms(), interval_ms=1_000, version=1,
-                    sums=sums, sums_tick=self.world.clock.now_ms(), committed_ms=0, worker="",
-                )
-            )  # fmt: skip
-            uow.commit()
+        want(self.engine, directions, self.world.clock.now_ms(), runs=50)
 
     def list_symbols(self, count: int) -> tuple[str, ...]:
         """Have the venue list this many more coins, all at 100 USD."""

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 import requests
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import Engine, select
 
 from shared.clock import SystemClock
 from shared.config import Secrets, Settings, load_settings
@@ -28,8 +28,9 @@ from shared.reconciliation.intents import Decision
 from shared.storage.products import ProductStore
 from shared.storage.reconciliation_log import ReconciliationLog
 from shared.storage.streams import PriceStore
-from shared.storage.tables import iteration_shards, order_execution_log
+from shared.storage.tables import order_execution_log
 from shared.testing.servers import free_port, wait_until
+from shared.testing.shard_sums import want
 from worker.reconciliation_engine import reconciler
 from worker.services.balance import update_balance
 from worker.services.reconciliation import Report
@@ -106,7 +107,7 @@ class Platform:
                     for s in SYMBOLS
                 ]
             )
-            self.commit_sums(now_ms)
+            want(self.wired.engine, self.wanted, now_ms)
             self.read_account()
 
     def read_account(self) -> None:
@@ -116,27 +117,6 @@ class Platform:
             )
         except VenueError:
             return  # the next one, as in the task
-
-    def commit_sums(self, now_ms: int) -> None:
-        with UnitOfWork(self.wired.engine) as uow:
-            products = ProductStore(uow.conn).all()
-            sums = {
-                str(products[symbol].id): {
-                    "active": 50, "qualifying": 40, "weighted_direction": direction,
-                    "current_runs": 0, "current_wins": 0, "current_sum_win": 0.0,
-                    "current_sum_loss": 0.0, "history_runs": 0, "history_wins": 0,
-                    "history_sum_win": 0.0, "history_sum_loss": 0.0,
-                }
-                for symbol, direction in self.wanted.items()
-            }  # fmt: skip
-            uow.conn.execute(delete(iteration_shards))
-            uow.conn.execute(
-                insert(iteration_shards).values(
-                    id=0, last_tick=now_ms, interval_ms=1_000, version=1, sums=sums,
-                    sums_tick=now_ms, committed_ms=now_ms, worker="",
-                )
-            )  # fmt: skip
-            uow.commit()
 
     def want(self, **directions: float) -> None:
         self.wanted = directions

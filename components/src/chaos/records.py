@@ -51,7 +51,7 @@ class Records:
                 fills=[_fill(f) for f in ledger["fills"] if f["user"].lower() == own],
                 plans=_plans(uow.conn),
                 limits=self._limits(uow.conn),
-                repeated_steps=_repeated_steps(uow.conn),
+                repeated_steps=repeated_steps(uow.conn),
             )
 
     def order_count(self) -> int:
@@ -154,7 +154,8 @@ def _plan(intent_id: str, detail: Mapping[str, Any]) -> Plan:
     return Plan(intent_id, tuple(lacked), Decimal(position["value"]) if known else None)
 
 
-def _repeated_steps(conn: Connection) -> list[tuple[int, int]]:
+def repeated_steps(conn: Connection) -> list[tuple[int, int]]:
+    """(run id, fill number) of at most ``MAX_REPEATED`` fills that are journaled twice."""
     t = run_fills.c
     query = select(t.run_id, t.fill_seq).group_by(t.run_id, t.fill_seq)
     rows = conn.execute(query.having(func.count() > 1).limit(MAX_REPEATED))
