@@ -104,8 +104,8 @@ class RunStore(Protocol):
     def shard(self, shard_id: int) -> Shard | None:
         """One shard, None if it was never made."""
 
-    def shards(self) -> list[Shard]:
-        """All shards in rising order of id."""
+    def shards(self, shard_ids: Collection[int] | None = None) -> list[Shard]:
+        """These shards, as far as they were made, or all; in rising order of id."""
 
     def create_shards(self, shard_ids: Collection[int], tick_ms: int, interval_ms: int) -> None:
         """Make those shards that are missing, empty and stepped up to ``tick_ms``."""
@@ -210,14 +210,14 @@ class SentIterations(Protocol):
     def record(self, shard_ids: Sequence[int], sent: SentIteration) -> None:
         """Remember that ``sent`` went out for these shards."""
 
-    def forget(self, shard_id: int) -> None:
-        """What went out for this shard has failed: another may be sent at once."""
+    def forget(self, shard_ids: Sequence[int]) -> None:
+        """What went out for these shards has failed: another may be sent at once."""
 
 
 class IterationSender(Protocol):
-    """Puts one iteration on the queue (at least once delivery)."""
+    """Puts one task with the iterations of these shards on the queue (at least once delivery)."""
 
-    def __call__(self, shard_id: int, tick_ms: int, *, expires_secs: float) -> None: ...
+    def __call__(self, shard_ids: Sequence[int], tick_ms: int, *, expires_secs: float) -> None: ...
 
 
 def ids(values: Sequence[int] | Collection[int]) -> RunIds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import structlog
@@ -13,6 +14,7 @@ from shared.celery_app import app
 from shared.database import UnitOfWork
 from shared.market_data.tick_inputs import TickInputStore
 from shared.market_data.tick_markets import DatabaseTickRows
+from shared.ports import Shard
 from shared.storage.redis_keys import LOW_PRIORITY_QUEUE
 from worker import wiring
 from worker.services.iteration import Outcome
@@ -69,21 +71,35 @@ def providence_iteration_scheduler() -> None:
 
 
 @app.task(name="providence_trading_iteration")
-def providence_trading_iteration(shard_id: int, tick_ms: int) -> None:
-    """Step a shard of runs up to a tick, once in effect; queue ``low_priority``.
+def providence_trading_iteration(shard_ids: list[int], tick_ms: int) -> None:
+    """Step shards of runs up to a tick, each once in effect; queue ``low_priority``.
 
-    A failure counts as an error of the task, and the next call of the scheduler sends another.
+    A shard that fails holds no other back. Failures count as an error of the task, and the next
+    call of the scheduler sends those shards again.
     """
     wired = wiring.get()
-    trace.get_current_span().set_attributes({"shard_id": shard_id, "tick_ms": tick_ms})
-    started = time.perf_counter()
+    trace.get_current_span().set_attributes({"shard_ids": shard_ids, "tick_ms": tick_ms})
     try:
-        result = wired.iterations.run(shard_id, tick_ms)
+        shards = wired.iterations.shards(shard_ids)
     except Exception:
-        wired.sent_iterations.forget(shard_id)
+        wired.sent_iterations.forget(shard_ids)
         raise
+    failures: list[Exception] = []
+    for shard_id in shard_ids:
+        try:
+            _iterate(wired, shard_id, tick_ms, shards.get(shard_id))
+        except Exception as error:  # noqa: BLE001  raised with the others below
+            wired.sent_iterations.forget([shard_id])
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} of {len(shard_ids)} shards failed", failures)
+
+
+def _iterate(wired: wiring.Wiring, shard_id: int, tick_ms: int, shard: Shard | None) -> None:
+    started = time.perf_counter()
+    result = wired.iterations.run(shard_id, tick_ms, shard)
     if result.outcome is Outcome.CONTENDED:
-        wired.sent_iterations.forget(shard_id)
+        wired.sent_iterations.forget([shard_id])
     if result.outcome in (Outcome.DONE_BEFORE, Outcome.CONTENDED):
         instruments.record_fenced_iteration()
     instruments.record_iteration(
@@ -96,9 +112,9 @@ def providence_trading_iteration(shard_id: int, tick_ms: int) -> None:
     log.debug("shard_iterated", shard_id=shard_id, tick_ms=tick_ms, outcome=result.outcome)
 
 
-def _send(shard_id: int, tick_ms: int, *, expires_secs: float) -> None:
+def _send(shard_ids: Sequence[int], tick_ms: int, *, expires_secs: float) -> None:
     providence_trading_iteration.apply_async(
-        args=(shard_id, tick_ms), queue=LOW_PRIORITY_QUEUE, expires=expires_secs
+        args=(list(shard_ids), tick_ms), queue=LOW_PRIORITY_QUEUE, expires=expires_secs
     )
 
 

@@ -63,7 +63,7 @@ def high_priority_wait_p99_s() -> Figure:
         for tick_ms in world.ticks:
             for shard_id in range(SHARDS):
                 platform.send(
-                    "providence_trading_iteration", shard_id, tick_ms, queue=LOW_PRIORITY_QUEUE
+                    "providence_trading_iteration", [shard_id], tick_ms, queue=LOW_PRIORITY_QUEUE
                 )
         with platform.workers():
             waits = _probe(platform)

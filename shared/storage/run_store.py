@@ -35,9 +35,9 @@ class MariaRunStore:
         """One shard, None if it was never made."""
         return self._read(lambda conn: shards.get(conn, shard_id))
 
-    def shards(self) -> list[Shard]:
-        """All shards in rising order of id."""
-        return self._read(shards.get_all)
+    def shards(self, shard_ids: Collection[int] | None = None) -> list[Shard]:
+        """These shards, as far as they were made, or all; in rising order of id."""
+        return self._read(lambda conn: shards.get_all(conn, shard_ids))
 
     def create_shards(self, shard_ids: Collection[int], tick_ms: int, interval_ms: int) -> None:
         """Make those shards that are missing, empty and stepped up to ``tick_ms``."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, func, insert, select, text, update
 
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.ports import Members, PopulationCount, RunIds, Shard, ids
@@ -25,18 +25,18 @@ from shared.storage import shards
 from shared.storage.tables import epochs
 from shared.storage.tables import runs as t
 
-# A join would make MariaDB write the JSON into a temporary table on disk first.
+# A bounded type keeps the joined rows in memory: as JSON, MariaDB would write them to disk first.
+# What does not fit is NULL, which the column refuses.
 _REFRESH: Final = text(
     """
-    UPDATE runs SET
-        live_pnl = JSON_VALUE(:live, CONCAT('$."', id, '"[0]')),
-        fill_count = JSON_VALUE(:live, CONCAT('$."', id, '"[1]')),
-        run_state = JSON_QUERY(:states, CONCAT('$."', id, '"'))
-    WHERE id IN :ids
+    UPDATE runs JOIN JSON_TABLE(:rows, '$[*]' COLUMNS (
+        id BIGINT PATH '$[0]', live_pnl DOUBLE PATH '$[1]', fill_count INT PATH '$[2]',
+        run_state VARCHAR(4000) CHARACTER SET ascii PATH '$[3]'
+    )) AS now ON now.id = runs.id
+    SET runs.live_pnl = now.live_pnl, runs.fill_count = now.fill_count,
+        runs.run_state = now.run_state
     """
-).bindparams(bindparam("ids", expanding=True))
-_REFRESHED_AT_ONCE: Final = 32
-"""Each row searches the JSON of all rows of its statement."""
+)
 # A run that was asked to exit keeps the reason it was asked for, unless another exit came first.
 _COMPLETE: Final = text(
     """
@@ -72,17 +72,12 @@ def members(conn: Connection, shard_id: int) -> Members:
 
 def refresh(conn: Connection, records: Records) -> None:
     """Bring live PnL, fill count and the JSON form of these runs up to date."""
-    for start in range(0, len(records), _REFRESHED_AT_ONCE):
-        states = {str(s["run_id"]): s for s in _plain(records[start : start + _REFRESHED_AT_ONCE])}
-        live = {run_id: (s["live_pnl"], s["fill_seq"]) for run_id, s in states.items()}
-        conn.execute(
-            _REFRESH,
-            {
-                "live": orjson.dumps(live).decode(),
-                "states": orjson.dumps(states).decode(),
-                "ids": [s["run_id"] for s in states.values()],
-            },
-        )
+    if len(records):
+        rows = [
+            (state["run_id"], state["live_pnl"], state["fill_seq"], orjson.dumps(state).decode())
+            for state in _plain(records)
+        ]
+        conn.execute(_REFRESH, {"rows": orjson.dumps(rows).decode()})
 
 
 def complete(conn: Connection, records: Records) -> None:

@@ -32,9 +32,10 @@ class RedisSentIterations:
             pipe.set(LAST_SCHEDULED_TICK, sent.tick_ms, ex=RUN_STATE_TTL_SECS)
             pipe.execute()
 
-    def forget(self, shard_id: int) -> None:
-        """What went out for this shard has failed: another may be sent at once."""
-        self._client.hdel(SENT_ITERATIONS, str(shard_id))
+    def forget(self, shard_ids: Sequence[int]) -> None:
+        """What went out for these shards has failed: another may be sent at once."""
+        if shard_ids:
+            self._client.hdel(SENT_ITERATIONS, *(str(shard_id) for shard_id in shard_ids))
 
 
 def _parse(text: str) -> SentIteration:

@@ -20,9 +20,9 @@ def get(conn: Connection, shard_id: int) -> Shard | None:
     return None if row is None else _shard(row)
 
 
-def get_all(conn: Connection) -> list[Shard]:
-    """All shards in rising order of id."""
-    return _read(conn, select(*_COLUMNS))
+def get_all(conn: Connection, shard_ids: Collection[int] | None = None) -> list[Shard]:
+    """These shards, as far as they were made, or all; in rising order of id."""
+    return _read(conn, _of(select(*_COLUMNS), shard_ids))
 
 
 def lock(conn: Connection, shard_ids: Collection[int] | None = None) -> list[Shard]:
@@ -30,10 +30,7 @@ def lock(conn: Connection, shard_ids: Collection[int] | None = None) -> list[Sha
 
     The one order in which shards are locked: two who lock several cannot wait for each other.
     """
-    statement = select(*_COLUMNS).with_for_update()
-    if shard_ids is not None:
-        statement = statement.where(t.c.id.in_(sorted(shard_ids)))
-    return _read(conn, statement)
+    return _read(conn, _of(select(*_COLUMNS).with_for_update(), shard_ids))
 
 
 def create(
@@ -99,6 +96,10 @@ def sums(conn: Connection) -> list[tuple[Shard, int, Mapping[str, Any]]]:
     """Every shard with the tick (ms) and the JSON of its sums, in rising order of id."""
     rows = conn.execute(select(*_COLUMNS, t.c.sums_tick, t.c.sums).order_by(t.c.id))
     return [(_shard(row), row.sums_tick, row.sums) for row in rows]
+
+
+def _of(statement: Select[Any], shard_ids: Collection[int] | None) -> Select[Any]:
+    return statement if shard_ids is None else statement.where(t.c.id.in_(sorted(shard_ids)))
 
 
 def _read(conn: Connection, statement: Select[Any]) -> list[Shard]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Any
@@ -57,9 +57,10 @@ class MemoryRunStore:
         """One shard, None if it was never made."""
         return self._shards.get(shard_id)
 
-    def shards(self) -> list[Shard]:
-        """All shards in rising order of id."""
-        return [self._shards[shard_id] for shard_id in sorted(self._shards)]
+    def shards(self, shard_ids: Collection[int] | None = None) -> list[Shard]:
+        """These shards, as far as they were made, or all; in rising order of id."""
+        wanted = self._shards if shard_ids is None else self._shards.keys() & set(shard_ids)
+        return [self._shards[shard_id] for shard_id in sorted(wanted)]
 
     def create_shards(self, shard_ids: Collection[int], tick_ms: int, interval_ms: int) -> None:
         """Make those shards that are missing, empty and stepped up to ``tick_ms``."""
@@ -275,9 +276,10 @@ class MemorySentIterations:
         """Remember that ``sent`` went out for these shards."""
         self.sent |= dict.fromkeys(shard_ids, sent)
 
-    def forget(self, shard_id: int) -> None:
-        """What went out for this shard has failed: another may be sent at once."""
-        self.sent.pop(shard_id, None)
+    def forget(self, shard_ids: Sequence[int]) -> None:
+        """What went out for these shards has failed: another may be sent at once."""
+        for shard_id in shard_ids:
+            self.sent.pop(shard_id, None)
 
 
 def _tally(values: list[int]) -> dict[int, int]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from shared.ports import SentIteration
 from shared.testing.clock import FrozenClock
 from shared.testing.memory_runs import MemoryRunStore, MemorySentIterations
-from worker.services.scheduler import Schedule, ScheduleResult, await_tick, schedule_iterations
+from worker.services.scheduler import (
+    Schedule,
+    ScheduleResult,
+    await_tick,
+    schedule_iterations,
+    shards_per_task,
+)
 
 TICK = 1_700_000_000_000
 
@@ -18,10 +26,12 @@ class Queue:
     def __init__(self, clock: FrozenClock) -> None:
         self.clock = clock
         self.sent: list[tuple[int, int, int]] = []
+        self.tasks: list[list[int]] = []
         self.expiries: set[float] = set()
 
-    def __call__(self, shard_id: int, tick_ms: int, *, expires_secs: float) -> None:
-        self.sent.append((shard_id, tick_ms, self.clock.now_ms()))
+    def __call__(self, shard_ids: Sequence[int], tick_ms: int, *, expires_secs: float) -> None:
+        self.tasks.append(list(shard_ids))
+        self.sent += [(shard_id, tick_ms, self.clock.now_ms()) for shard_id in shard_ids]
         self.expiries.add(expires_secs)
 
 
@@ -72,6 +82,25 @@ def test_sends_are_spaced_over_the_jitter(rig: Rig) -> None:
     assert rig.queue.expiries == {30.0}
 
 
+@pytest.mark.parametrize(
+    ("shards", "together"), [(0, 1), (1, 1), (127, 1), (128, 2), (500, 7), (1024, 16), (90_000, 16)]
+)
+def test_many_shards_share_a_task(shards: int, together: int) -> None:
+    assert shards_per_task(shards) == together
+
+
+def test_shards_that_share_a_task_are_all_sent_once_within_the_jitter() -> None:
+    made = Rig(runs=50_050)
+    made.tick(TICK)
+    start = made.clock.now_ms()
+    assert made.tick(TICK + 5000).sent == 501
+    assert [s for task in made.queue.tasks for s in task] == list(range(501))
+    assert [len(task) for task in made.queue.tasks] == [7] * 71 + [4]
+    assert 0.9 < (made.queue.sent[-1][2] - start) / 1000 < 1.0
+    assert set(made.sent.sent) == set(range(501))
+    assert made.tick(TICK + 10_000) == ScheduleResult(sent=0, skipped=501)
+
+
 def test_sends_never_take_longer_than_a_tick() -> None:
     made = Rig(spread=60.0)
     made.tick(TICK)
@@ -111,8 +140,7 @@ def test_lost_message_is_sent_again_after_the_bound(rig: Rig) -> None:
 
 def test_failed_iteration_is_sent_again_at_once(rig: Rig) -> None:
     rig.tick(TICK + 5000)
-    rig.sent.forget(2)
-    rig.sent.forget(77)
+    rig.sent.forget([2, 77])
     rig.queue.sent.clear()
     assert rig.tick(TICK + 5000) == ScheduleResult(sent=1, skipped=3)
     assert [s for s, _, _ in rig.queue.sent] == [2]

@@ -30,29 +30,47 @@ def sent() -> MemorySentIterations:
 
 @pytest.fixture
 def wire(sent: MemorySentIterations) -> Iterator[Callable[..., None]]:
-    def use(run: Callable[[int, int], IterationResult]) -> None:
-        wiring.use(SimpleNamespace(iterations=SimpleNamespace(run=run), sent_iterations=sent))
+    def use(run: Callable[..., IterationResult], shards: Callable[..., object] | None = None):
+        service = SimpleNamespace(run=run, shards=shards or (lambda shard_ids: {}))
+        wiring.use(SimpleNamespace(iterations=service, sent_iterations=sent))
 
     yield use
     wiring.use(None)
 
 
-def test_failed_iteration_is_reported_and_may_be_sent_again(sent, wire) -> None:
-    def fail(shard_id: int, tick_ms: int) -> IterationResult:
+def test_failed_shard_is_sent_again_and_holds_no_other_back(sent, wire) -> None:
+    done = []
+
+    def run(shard_id: int, tick_ms: int, shard: object) -> IterationResult:
+        if shard_id == 3:
+            raise OSError("this shard is broken")
+        done.append(shard_id)
+        return IterationResult(Outcome.COMMITTED)
+
+    wire(run)
+    with pytest.raises(ExceptionGroup, match="1 of 2 shards failed") as raised:
+        providence_trading_iteration.run([3, 4], 1000)
+    assert [str(error) for error in raised.value.exceptions] == ["this shard is broken"]
+    assert done == [4]
+    assert set(sent.read()) == {4}
+
+
+def test_task_that_cannot_read_its_shards_has_all_of_them_sent_again(sent, wire) -> None:
+    def gone(shard_ids: object) -> object:
         raise OSError("the database is gone")
 
-    wire(fail)
+    wire(lambda *_: IterationResult(Outcome.COMMITTED), gone)
     with pytest.raises(OSError, match="gone"):
-        providence_trading_iteration.run(3, 1000)
-    assert set(sent.read()) == {4}
+        providence_trading_iteration.run([3, 4], 1000)
+    assert sent.read() == {}
 
 
 @pytest.mark.parametrize(
     ("outcome", "left"), [(Outcome.COMMITTED, {3, 4}), (Outcome.CONTENDED, {4})]
 )
 def test_iteration_without_effect_may_be_sent_again(sent, wire, outcome, left) -> None:
-    wire(lambda shard_id, tick_ms: IterationResult(outcome))
-    providence_trading_iteration.run(3, 1000)
+    wire(lambda shard_id, tick_ms, shard: IterationResult(outcome))
+    providence_trading_iteration.run([3], 1000)
     assert set(sent.read()) == left
 
 
@@ -81,10 +99,11 @@ def test_iteration_is_counted_by_its_outcome(sent, wire) -> None:
 
     counted = value("t3_iterations_total"), value("t3_run_fills_total")
     fenced = value("t3_iteration_seconds_count", outcome="done_before")
-    wire(lambda shard_id, tick_ms: IterationResult(Outcome.COMMITTED, ticks=2, runs=50, fills=3))
-    providence_trading_iteration.run(3, 1000)
-    wire(lambda shard_id, tick_ms: IterationResult(Outcome.DONE_BEFORE))
-    providence_trading_iteration.run(3, 1000)
+    committed = IterationResult(Outcome.COMMITTED, ticks=2, runs=50, fills=3)
+    wire(lambda shard_id, tick_ms, shard: committed)
+    providence_trading_iteration.run([3], 1000)
+    wire(lambda shard_id, tick_ms, shard: IterationResult(Outcome.DONE_BEFORE))
+    providence_trading_iteration.run([3], 1000)
     assert value("t3_iterations_total") == counted[0] + 100
     assert value("t3_run_fills_total") == counted[1] + 3
     assert value("t3_iteration_seconds_count", outcome="done_before") == fenced + 1

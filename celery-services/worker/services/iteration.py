@@ -7,6 +7,7 @@ of them would have been the same. Redis follows the commit and may be behind or 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -86,17 +87,24 @@ class IterationService:
         self._worker = worker
         self._known: dict[int, _Known] = {}
 
-    def run(self, shard_id: int, tick_ms: int) -> IterationResult:
-        """Bring a shard to ``tick_ms``, or to the last tick stored before it."""
+    def shards(self, shard_ids: Sequence[int]) -> dict[int, Shard]:
+        """Where these shards are, in one read; those never made are left out."""
+        return {shard.shard_id: shard for shard in self._runs.shards(shard_ids)}
+
+    def run(self, shard_id: int, tick_ms: int, shard: Shard | None = None) -> IterationResult:
+        """Bring a shard to ``tick_ms``, or to the last tick stored before it.
+
+        ``shard`` is what a moment ago was read of it; the fence refuses it if it has moved since.
+        """
         total = IterationResult(Outcome.NO_TICK)
         attempts = 0
         while attempts < MAX_ATTEMPTS:
-            shard = self._runs.shard(shard_id)
+            shard = shard or self._runs.shard(shard_id)
             if shard is None:
                 return IterationResult(Outcome.NO_SHARD)
             if shard.last_tick >= tick_ms:
                 return total if total.ticks else IterationResult(Outcome.DONE_BEFORE)
-            part = self._advance(shard, tick_ms)
+            part, shard = self._advance(shard, tick_ms), None
             if part is None:
                 attempts += 1
                 continue
@@ -145,11 +153,7 @@ class IterationService:
         products = tuple(stepper.markets.product_columns)
         ended = records["status"] == Status.COMPLETED
         # After a change of the interval no rebuild may reach back into the series before.
-        due = (
-            np.ones(len(records), dtype=np.bool_)
-            if shard.interval_ms != self._interval_ms
-            else ended | self._due(records["run_id"], ticks)
-        )
+        due = shard.interval_ms != self._interval_ms or self._is_due(shard.shard_id, ticks)
         living = records[~ended]
         bound = stepper.bind(records, version, known.bound)
         binding = type(bound.binding)(*(column[~ended] for column in bound.binding))
@@ -163,17 +167,15 @@ class IterationService:
             sums=aggregate.to_json(sums, products),
             fills=fills,
             completed=records[ended],
-            checkpoints=records[due],
+            checkpoints=records if due else records[ended],
             committed_ms=self._clock.now_ms(),
             worker=self._worker,
         )
 
-    def _due(self, run_ids: NDArray[np.int64], ticks: list[int]) -> NDArray[np.bool_]:
-        """Whose turn of the staggered checkpoints lies in ``ticks``."""
+    def _is_due(self, shard_id: int, ticks: list[int]) -> bool:
+        """Whether the shard's turn of the staggered checkpoints lies in ``ticks``."""
         every = self._checkpoint_every
-        turns = np.unique(np.array(ticks, dtype=np.int64) // self._interval_ms % every)
-        due: NDArray[np.bool_] = np.isin(run_ids % every, turns)
-        return due
+        return any((tick // self._interval_ms - shard_id) % every == 0 for tick in ticks)
 
     def _members(self, shard: Shard) -> _Known:
         known = self._known.get(shard.shard_id)

@@ -132,6 +132,6 @@ def test_sent_iterations_are_remembered_per_shard(sent: SentIterations) -> None:
 
 def test_failed_iteration_is_forgotten_alone(sent: SentIterations) -> None:
     sent.record([1, 2], SentIteration(5000, 5001))
-    sent.forget(2)
-    sent.forget(9)
+    sent.forget([2, 9])
+    sent.forget([])
     assert sent.read() == {1: SentIteration(5000, 5001)}
