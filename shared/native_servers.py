@@ -159,6 +159,7 @@ class MariaDbServerConfig:
     port: int
     socket: Path
     buffer_pool_mb: int = 128
+    redo_log_mb: int = 48
     durable: bool = True
 
     @property
@@ -187,7 +188,7 @@ class MariaDbServerConfig:
             "transaction-isolation": "READ-COMMITTED",
             "max-connections": "200",
             "innodb-buffer-pool-size": f"{self.buffer_pool_mb}M",
-            "innodb-log-file-size": "48M" if self.durable else "16M",
+            "innodb-log-file-size": f"{self.redo_log_mb}M" if self.durable else "16M",
             "innodb-flush-log-at-trx-commit": "1" if self.durable else "0",
             # market_data and the sorts over it live in MEMORY tables.
             "max-heap-table-size": "256M",

@@ -39,6 +39,7 @@ BENCHMARKS: dict[str, str] = {
     "recovery_s": "shared.benchmarks.bench_delivery:recovery_s",
     "iterations_per_s": "shared.benchmarks.bench_iterations:iterations_per_s",
     "iterations_per_s_single_runs": "shared.benchmarks.bench_iterations:iterations_per_s",
+    "iterations_cpu_s_per_million": "shared.benchmarks.bench_iterations:iterations_per_s",
     "skipped_ticks": "shared.benchmarks.bench_iterations:iterations_per_s",
     "tick_lag_p99_s": "shared.benchmarks.bench_iterations:iterations_per_s",
     "redis_bytes_per_run": "shared.benchmarks.bench_iterations:iterations_per_s",

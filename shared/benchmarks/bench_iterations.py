@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from shared.benchmarks.figure import Figure
 from shared.benchmarks.live_platform import LivePlatform, live_platform, settle
+from shared.benchmarks.process_cpu import cpu_secs
 from shared.opentelemetry_config import setup
 from shared.providence.run_state import Records
 from shared.storage.run_state_store import RedisRunStateStore
@@ -43,9 +45,10 @@ FILLS_PER_RUN: Final = 20
 def iterations_per_s() -> list[Figure]:
     """A tick every five seconds through scheduler, queue, two workers, Redis, fence and MariaDB.
 
-    A tick's time runs from the commit of its sample to the commit of its last shard. A tick that
-    takes longer than the interval holds shards of the next one back: that one counts as skipped.
-    The peer is the same platform with one run per shard, so one Celery task per run and tick.
+    The first ticks, in which workers warm up, do not count. A tick's time runs from the commit of
+    its sample to the commit of its last shard. A tick that takes longer than the interval holds
+    shards of the next one back: that one counts as skipped. The peer is the same platform with one
+    run per shard.
 
     Raises ``RuntimeError`` if fewer than 5 % of the runs trade per tick, or if the journal of any
     checked shard differs from stepping the same runs in memory.
@@ -63,10 +66,16 @@ def iterations_per_s() -> list[Figure]:
         before = _used_memory(platform)
         born = settle(platform, world, RUNS, SHARD_SIZE)
         bytes_per_run = (_used_memory(platform) - before) / RUNS
-        with platform.workers():
-            spans = _play(platform, world)
+        with platform.workers() as workers:
+            _play(platform, world, world.ticks[:WARM_TICKS])
+            pids = {**platform.servers, "scheduler": workers[0].process.pid}
+            pids["workers"] = workers[1].process.pid
+            used = cpu_secs(pids)
+            spans = _play(platform, world, world.ticks[WARM_TICKS:])
+            used = {name: secs - used[name] for name, secs in cpu_secs(pids).items()}
         _check_journal(platform, world, born)
-    rate = RUNS * len(spans) / _busy_secs(spans)
+    millions = RUNS * len(spans) / 1e6
+    rate = millions * 1e6 / _busy_secs(spans)
     lags = [end - start for start, end in spans]
     skipped = sum(lag > INTERVAL_MS / 1000 for lag in lags)
     return [
@@ -82,6 +91,11 @@ def iterations_per_s() -> list[Figure]:
         Figure("tick_lag_p99_s", float(np.quantile(lags, 0.99)), "s", 5.0, "lower"),
         Figure("skipped_ticks", skipped, "ticks", 0, "lower"),
         Figure("redis_bytes_per_run", bytes_per_run, "B", 700, "lower"),
+        Figure("iterations_cpu_s_per_million", sum(used.values()) / millions, "s", better="lower"),
+        *(
+            Figure(f"iterations_cpu_s_per_million_{name}", secs / millions, "s", better="lower")
+            for name, secs in used.items()
+        ),
     ]
 
 
@@ -91,7 +105,8 @@ def _single_runs_per_s() -> float:
     with live_platform(**_overrides(world, SINGLE_RUNS, 1)) as platform:
         born = settle(platform, world, SINGLE_RUNS, 1)
         with platform.workers():
-            spans = _play(platform, world, pace_secs=0.0)
+            _play(platform, world, world.ticks[:WARM_TICKS], pace_secs=0.0)
+            spans = _play(platform, world, world.ticks[WARM_TICKS:], pace_secs=0.0)
         _check_journal(platform, world, born)
     return SINGLE_RUNS * len(spans) / _busy_secs(spans)
 
@@ -144,17 +159,20 @@ def rebuild_100k_s() -> Figure:
 
 
 def _play(
-    platform: LivePlatform, world: RunWorld, pace_secs: float = INTERVAL_MS / 1000
+    platform: LivePlatform,
+    world: RunWorld,
+    ticks: Sequence[int],
+    pace_secs: float = INTERVAL_MS / 1000,
 ) -> list[Span]:
     """Commit the samples one by one and have each iterated; when each tick came and was done.
 
     The next sample comes ``pace_secs`` after the last, done or not, as a market would send it; with
-    0 it comes when the last is done. The first ticks, in which workers warm up, do not count.
+    0 it comes when the last is done.
     """
     spans: list[Span] = []
     due: dict[int, float] = {}
     start = time.perf_counter()
-    for place, tick_ms in enumerate(world.ticks):
+    for place, tick_ms in enumerate(ticks):
         next_secs = start + place * pace_secs
         while place and (time.perf_counter() < next_secs or (due and not pace_secs)):
             spans += _done(platform, due)
@@ -171,7 +189,7 @@ def _play(
             called = time.perf_counter()
         spans += _done(platform, due)
         time.sleep(0.02)
-    return spans[WARM_TICKS:]
+    return spans
 
 
 def _done(platform: LivePlatform, due: dict[int, float]) -> list[Span]:

@@ -38,6 +38,8 @@ HIGH_WORKER = (HIGH_PRIORITY_QUEUE, "-P", "eventlet", "-c", "10")
 LOW_WORKER = (LOW_PRIORITY_QUEUE, "-P", "prefork", "-c", "2")
 LOW_WORKER_OF_ONE = (LOW_PRIORITY_QUEUE, "-P", "prefork", "-c", "1")
 BOTH = (HIGH_WORKER, LOW_WORKER)
+_MARIADB_MEMORY = {"buffer_pool_mb": 1024, "redo_log_mb": 512}
+"""As in ``setup/docker/mariadb.cnf``."""
 _START_TIMEOUT_SECS = 60.0
 _STOP_TIMEOUT_SECS = 30.0
 
@@ -66,6 +68,8 @@ class LivePlatform:
     redis: Redis
     """Raw replies."""
     folder: Path
+    servers: Mapping[str, int]
+    """Process ids of Redis and MariaDB."""
 
     @property
     def runs(self) -> MariaRunStore:
@@ -138,7 +142,9 @@ def live_platform(**overrides: object) -> Iterator[LivePlatform]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="t3-bench-")))
         redis_server = stack.enter_context(RedisServer(folder / "redis"))
-        database = stack.enter_context(MariaDbServer(folder / "mariadb", durable=True))
+        database = stack.enter_context(
+            MariaDbServer(folder / "mariadb", durable=True, **_MARIADB_MEMORY)
+        )
         passwords = {"app_password": "bench-app", "migrate_password": "bench-migrate"}
         secrets_path = folder / "secrets.yml"
         content = {"database": passwords, "redis": {"password": redis_server.password}}
@@ -156,7 +162,8 @@ def live_platform(**overrides: object) -> Iterator[LivePlatform]:
         client = make_redis(settings, secrets, decode=False)
         stack.callback(client.close)
         engine = make_engine(settings, secrets)
-        yield LivePlatform(settings, secrets, environ, engine, client, folder)
+        servers = {"redis": redis_server.pid, "mariadb": database.pid}
+        yield LivePlatform(settings, secrets, environ, engine, client, folder, servers)
 
 
 def busy_space() -> ParameterSpace:

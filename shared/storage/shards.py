@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 from sqlalchemy.dialects.mysql import insert as upsert
 
 from shared.ports import IterationCommit, Shard
 from shared.storage.tables import iteration_shards as t
 
 _COLUMNS = (t.c.id, t.c.last_tick, t.c.interval_ms, t.c.version, t.c.committed_ms)
+# Built once: it runs for every shard at every tick.
+_ADVANCE: Final = (
+    update(t)
+    .where(
+        t.c.id == bindparam("shard"),
+        t.c.last_tick == bindparam("base"),
+        t.c.version == bindparam("base_version"),
+    )
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "last_tick",
+                "interval_ms",
+                "sums",
+                "sums_tick",
+                "committed_ms",
+                "worker",
+            )
+        }
+    )
+)
 
 
 def get(conn: Connection, shard_id: int) -> Shard | None:
@@ -57,24 +79,18 @@ def create(
 
 def advance(conn: Connection, commit: IterationCommit) -> bool:
     """Move the shard on if its tick and version still are those of ``commit.shard``."""
-    shard = commit.shard
-    statement = (
-        update(t)
-        .where(
-            t.c.id == shard.shard_id,
-            t.c.last_tick == shard.last_tick,
-            t.c.version == shard.version,
-        )
-        .values(
-            last_tick=commit.tick,
-            interval_ms=commit.interval_ms,
-            sums=dict(commit.sums),
-            sums_tick=commit.tick,
-            committed_ms=commit.committed_ms,
-            worker=commit.worker,
-        )
-    )
-    return conn.execute(statement).rowcount == 1
+    values = {
+        "shard": commit.shard.shard_id,
+        "base": commit.shard.last_tick,
+        "base_version": commit.shard.version,
+        "last_tick": commit.tick,
+        "interval_ms": commit.interval_ms,
+        "sums": dict(commit.sums),
+        "sums_tick": commit.tick,
+        "committed_ms": commit.committed_ms,
+        "worker": commit.worker,
+    }
+    return conn.execute(_ADVANCE, values).rowcount == 1
 
 
 def bump(conn: Connection, shard_ids: Collection[int]) -> None:

@@ -144,7 +144,14 @@ class RedisServer(_Server):
 class MariaDbServer(_Server):
     """A real MariaDB; its system tables are made on the first start."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durable: bool = False,
+        buffer_pool_mb: int = 64,
+        redo_log_mb: int = 48,
+    ) -> None:
         super().__init__(folder, "mariadb")
         self.host = LOOPBACK
         self.port = free_port()
@@ -152,8 +159,9 @@ class MariaDbServer(_Server):
             folder / "data",
             self.port,
             socket_path(folder, "mariadb.sock"),
-            buffer_pool_mb=64,
-            durable=durable,
+            buffer_pool_mb,
+            redo_log_mb,
+            durable,
         )
 
     def _prepare(self) -> list[str]:
