@@ -12,6 +12,7 @@ import getpass
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 
 from rich.console import Console
 from rich.table import Table
@@ -62,16 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _reconcile(wired: Wiring, *, dry_run: bool) -> int:
-    console = Console()
-    use_case = reconciler(wired)
-    if dry_run:
-        console.print(_report_table(use_case.look(), wired.settings))
-        return OK
-    with work_lease(wired.redis, LEASE, lease_secs(wired.settings)) as held:
-        if not held:
-            print("reconcile: another reconciliation is under way; try again", file=sys.stderr)
-            return FAILED
-        console.print(_report_table(use_case.reconcile(), wired.settings))
+    with closing(reconciler(wired)) as use_case:
+        if dry_run:
+            Console().print(_report_table(use_case.look(), wired.settings))
+            return OK
+        with work_lease(wired.redis, LEASE, lease_secs(wired.settings)) as held:
+            if not held:
+                print("reconcile: another reconciliation is under way; try again", file=sys.stderr)
+                return FAILED
+            Console().print(_report_table(use_case.reconcile(), wired.settings))
     return OK
 
 

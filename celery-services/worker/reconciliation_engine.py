@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import structlog
 from kombu.exceptions import OperationalError
@@ -35,7 +36,8 @@ def reconcile_positions() -> None:
         if not held:
             return
         try:
-            reconciler(wired).reconcile()
+            with closing(reconciler(wired)) as use_case:
+                use_case.reconcile()
         except SQLAlchemyError as error:
             log.warning("reconciliation_without_database", error=str(error))
 

@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, str] = {
     "tick_to_key_p99_ms": "shared.benchmarks.bench_market_data:tick_to_key_p99_ms",
     "sample_500_ms_per_tick": "shared.benchmarks.bench_market_data:sample_500_ms_per_tick",
     "plans_per_s": "shared.benchmarks.bench_reconciliation:plans_per_s",
+    "reconcile_200_s": "shared.benchmarks.bench_reconciliation:reconcile_200_s",
     "gateway_p50_ms": "shared.benchmarks.bench_gateway:gateway_latency",
     "gateway_p99_ms": "shared.benchmarks.bench_gateway:gateway_latency",
     "kill_switch_to_block_s": "shared.benchmarks.bench_gateway:kill_switch_to_block_s",

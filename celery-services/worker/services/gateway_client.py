@@ -15,10 +15,14 @@ import orjson
 import requests
 from opentelemetry import propagate
 from pydantic import SecretStr
+from requests.adapters import HTTPAdapter
 
 from shared.exchange.precision import plain
 from shared.reconciliation.plan import PlannedOrder
 from shared.reconciliation.progress import Step
+
+POOL_SIZE = 8
+"""Connections kept; more orders at a time would open further ones and not keep them."""
 
 
 class Outcome(StrEnum):
@@ -80,12 +84,24 @@ class GatewayReply:
 
 
 class GatewayClient:
-    """The gateway's HTTP API for planned orders; carries the trace of the caller."""
+    """The gateway's HTTP API for planned orders; carries the trace of the caller.
+
+    Threads share its connections, which live until ``close``.
+    """
 
     def __init__(self, url: str, token: SecretStr, timeout_secs: float) -> None:
         self._url = url
         self._token = token
         self._timeout_secs = timeout_secs
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither proxy nor .netrc may come between
+        adapter = HTTPAdapter(pool_maxsize=POOL_SIZE, max_retries=0)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._session.close()
 
     def execute(
         self, intent_id: str, symbol: str, plan_epoch: int, order: PlannedOrder
@@ -103,7 +119,7 @@ class GatewayClient:
             "leg": order.leg,
         }
         try:
-            reply = requests.post(
+            reply = self._session.post(
                 f"{self._url}/execute_order",
                 data=orjson.dumps(body),
                 headers=self._headers(),

@@ -31,12 +31,12 @@ from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.refusals import RefusalStore
 from shared.storage.risk_state import RiskStateStore
 from worker.services import why
-from worker.services.gateway_client import GatewayClient, GatewayReply, Outcome
+from worker.services.gateway_client import POOL_SIZE, GatewayClient, GatewayReply, Outcome
 from worker.services.inputs import InputReader, Inputs, Limits
 
 log = structlog.get_logger(__name__)
 
-PARALLEL_ORDERS = 8
+PARALLEL_ORDERS = POOL_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,10 @@ class Reconciler:
         self._inputs = inputs
         self._gateway = gateway
         self._request_reading = request_reading
+
+    def close(self) -> None:
+        """Let the connections to the gateway go."""
+        self._gateway.close()
 
     def look(self) -> Report:
         """Gather and decide; nothing is written or sent."""
