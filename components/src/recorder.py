@@ -186,9 +186,10 @@ def _record(settings: Settings, secrets: Secrets, stop: threading.Event) -> None
         archive, make_engine(settings, secrets), settings.market_data.timeframes, clock
     )
     service.wait_for("redis", prices.resume, (redis.RedisError,), stop)
+    read = _Periodic(clock, READ_EVERY_SECS, prices.read)
     flush = _Periodic(clock, settings.recorder.flush_secs, prices.flush)
     jobs = [
-        _Periodic(clock, READ_EVERY_SECS, prices.read),
+        read,
         flush,
         _Periodic(clock, COPY_EVERY_SECS, tables.copy),
         _Periodic(clock, COPY_EVERY_SECS, prices.sort_finished_days),
@@ -197,6 +198,7 @@ def _record(settings: Settings, secrets: Secrets, stop: threading.Event) -> None
         for job in jobs:
             job.run_if_due()
         stop.wait(0.2)
+    read.run()
     flush.run()
 
 

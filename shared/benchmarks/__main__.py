@@ -25,6 +25,11 @@ BENCHMARKS: dict[str, str] = {
     "backtest_sma_bars_per_s": "shared.benchmarks.bench_backtest:backtest_sma_bars_per_s",
     "tick_to_key_p99_ms": "shared.benchmarks.bench_market_data:tick_to_key_p99_ms",
     "sample_500_ms_per_tick": "shared.benchmarks.bench_market_data:sample_500_ms_per_tick",
+    "recorder_cpu_share": "shared.benchmarks.bench_recorder:recorder_cpu_share",
+    "recorded_share": "shared.benchmarks.bench_recorder:recorder_cpu_share",
+    "market_loads_per_fleet_start": (
+        "shared.benchmarks.bench_recorder:market_loads_per_fleet_start"
+    ),
     "plans_per_s": "shared.benchmarks.bench_reconciliation:plans_per_s",
     "reconcile_200_s": "shared.benchmarks.bench_reconciliation:reconcile_200_s",
     "gateway_p50_ms": "shared.benchmarks.bench_gateway:gateway_latency",
