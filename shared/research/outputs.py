@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,6 +92,7 @@ def fingerprint(inputs: Inputs) -> list[dict[str, Any]]:
     return [*prices, *rates, *stored]
 
 
+@cache
 def code_version() -> str:
     """Commit of the code and whether it has changes on top; ``unknown`` outside a checkout."""
     git = shutil.which("git")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
     from shared.research.optimize.api import optimize  # optuna takes seconds to import
 
+    # asked to end by a supervisor or a shell: as by Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         line = optimize(
             _request(options),

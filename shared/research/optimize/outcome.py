@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -195,15 +194,15 @@ def outcome_of(folds: Sequence[Fold], studies: Sequence[Study], settings: Settin
 
 
 def _tried(trial: FrozenTrial) -> Tried:
-    attributes = trial.user_attrs
+    found = trial.user_attrs["found"]
     return Tried(
         trial.number,
-        json.loads(attributes["values"]),
-        bool(attributes.get("current")),
-        Result.from_json(attributes["train"]),
-        Result.from_json(attributes["test"]),
-        attributes["host"],
-        attributes["code_version"],
+        found["values"],
+        bool(trial.user_attrs.get("current")),
+        Result.from_json(found["train"]),
+        Result.from_json(found["test"]),
+        found["host"],
+        found["code_version"],
     )
 
 

@@ -102,7 +102,7 @@ def open_storage(settings: Settings, secrets: Secrets) -> RDBStorage:
         database=db.research_name,
     )
     try:
-        return rdb_storage(
+        storage = rdb_storage(
             url.render_as_string(hide_password=False),
             settings.research.heartbeat_secs,
             {"poolclass": NullPool, "connect_args": connection_arguments(settings)},
@@ -113,6 +113,8 @@ def open_storage(settings: Settings, secrets: Secrets) -> RDBStorage:
             f"the database {db.research_name} at {db.host}:{db.port} cannot be used as "
             f"{db.research_user} ({reason}); start it, or see 'Optimise' in docs/research.md"
         ) from None
+    prepare_connections(storage.engine)
+    return storage
 
 
 def rdb_storage(
@@ -123,15 +125,13 @@ def rdb_storage(
     with warnings.catch_warnings():
         # heartbeats and constraints are called experimental since 2020; the version is pinned
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = RDBStorage(
+        return RDBStorage(
             url,
             engine_kwargs=engine_options,
             heartbeat_interval=heartbeat_secs,
             grace_period=SILENT_HEARTBEATS * heartbeat_secs,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(MOST_TAKEOVERS),
         )
-    prepare_connections(storage.engine)
-    return storage
 
 
 def open_study(storage: RDBStorage, spec: StudySpec) -> Study:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from functools import lru_cache
+from typing import Any
 
 import optuna
 import structlog
@@ -88,34 +88,33 @@ def _work(
     study: Study, spec: StudySpec, settings: Settings, inputs: Inputs, trial: optuna.Trial
 ) -> TrialState | None:
     start = time.perf_counter()
-    trial.set_user_attr("host", socket.gethostname())
-    trial.set_user_attr("code_version", code_version())
+    found: dict[str, Any] = {"host": socket.gethostname(), "code_version": code_version()}
     try:
         values = {} if trial.user_attrs.get("current") else SearchSpace.of(settings).suggest(trial)
-        trial.set_user_attr("values", json.dumps(values))
+        found["values"] = values
         changed = with_values(settings, values)
         train = _train(study, trial, spec.request, changed, inputs, spec)
     except GivenUp as given_up:
-        trial.set_user_attr("given_up", f"at look {given_up.look}")
+        found["given_up"] = f"at look {given_up.look}"
         state, told = TrialState.PRUNED, None
     except ValueError as refused:
         # values that do not go together, or a plan that cannot be run with them
-        trial.set_user_attr("given_up", str(refused))
+        found["given_up"] = str(refused)
         state, told = TrialState.PRUNED, None
     except Exception as error:
         trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:1_000])
         finish(study, trial, TrialState.FAIL)
         raise
     else:
-        trial.set_user_attr("train", train.to_json())
         # not to trade is never the worst in anything, and would draw the whole search to itself
         trial.set_constraint("orders", settings.research.min_orders - train.orders)
+        found["train"] = train.to_json()
         # the sampler is never told of it
-        trial.set_user_attr(
-            "test", evaluate(spec.request, changed, inputs, spec.fold.test).to_json()
-        )
+        found["test"] = evaluate(spec.request, changed, inputs, spec.fold.test).to_json()
         state, told = TrialState.COMPLETE, train.objectives.values()
-    trial.set_user_attr("seconds", round(time.perf_counter() - start, 3))
+    found["seconds"] = round(time.perf_counter() - start, 3)
+    # one attribute: each is a transaction
+    trial.set_user_attr("found", found)
     return state if finish(study, trial, state, told) else None
 
 
