@@ -164,6 +164,8 @@ def load_study(storage: RDBStorage, name: str, number: int = 0) -> tuple[Study, 
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         raise ResearchError(f"there is no study {name!r} in the database of trials") from None
+    if "spec" not in study.user_attrs:
+        raise ResearchError(f"study {name!r} was begun and never described; start the search again")
     spec = StudySpec.from_json(study.user_attrs["spec"])
     # every trial has a generator of its own, so that who works on what makes no difference
     seed = (spec.seed * 1_000_003 + spec.fold.number * 10_007 + number) % 2**32
