@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,15 +21,34 @@ from sqlalchemy import select
 from demo.credentials import keep_credentials
 from demo.layout import DemoPaths, DemoPlan, load_plan
 from demo.running import RunningDemo, spare_environ
+from demo.web import WebPages, prometheus_program
 from shared.config import load_secrets
 from shared.database import UnitOfWork, make_engine
 from shared.research.twin.__main__ import rules_of
 from shared.research.twin.read import Wanted, read
 from shared.research.twin.twin import twin_of
 from shared.storage.tables import order_execution_log, runs
+from shared.testing.dashboards import ask_mariadb, ask_prometheus, panel_queries
+from shared.testing.otlp_sink import OtlpSink, SeenSpan
+from shared.testing.servers import free_port, wait_until
 
 FIRST_FILL_SECS = 120.0
 RESTART_SECS = 60.0
+SCRAPED = {
+    "order_gateway",
+    "exchange_observer_1",
+    "exchange_observer_2",
+    "flower",
+    "platform_metrics",
+    "price_producer",
+    "price_sampler",
+    "price_stream_consumer",
+    "example_balance_consumer",
+    "take_profit",
+    "celery_beat",
+    "celery_worker",
+    "celery_worker_high",
+}
 KILLED = (
     "celery_worker",
     "order_gateway",
@@ -52,13 +74,23 @@ def _restarted(demo: RunningDemo, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> DemoPlan:
-    """One demo home for the module."""
+def sink() -> Iterator[OtlpSink]:
+    """Where the platform's traces go."""
+    with OtlpSink() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory, sink: OtlpSink) -> DemoPlan:
+    """One demo home for the module, with everything there is to look at."""
     own = {
+        "T3__observability__otlp_endpoint": sink.url,
         "T3__reconciliation_engine__rebalance_frequency": "2.0",
         "T3__providence__desired_run_count": "200",
     }
-    return load_plan(DemoPaths(tmp_path_factory.mktemp("demo")), spare_environ(os.environ, **own))
+    plan = load_plan(DemoPaths(tmp_path_factory.mktemp("demo")), spare_environ(os.environ, **own))
+    installed = prometheus_program() is not None
+    return replace(plan, pages=WebPages(free_port(), free_port() if installed else None))
 
 
 def _journal(plan: DemoPlan) -> list[dict[str, Any]]:
@@ -105,6 +137,75 @@ def _assert_sent_once(plan: DemoPlan) -> None:
         assert row["filled_size"] == filled.get(cloid, Decimal(0)), row
 
 
+def _assert_one_trace(sink: OtlpSink) -> None:
+    """From beat through worker, gateway and the venue's answer to the fill: one trace."""
+
+    def filled() -> list[SeenSpan]:
+        return [
+            span
+            for span in sink.spans()
+            if span.name == "execute_order"
+            and span.events.get("order_updated", {}).get("state") == "FILLED"
+            and len(sink.ancestry(span)) > 1
+            and not sink.ancestry(span)[-1].parent_id
+            and any(below.name == "exchange:order" for below in sink.below(span))
+        ]
+
+    wait_until(lambda: bool(filled()), 30, "a whole trace of a filled order")
+    order = filled()[0]
+    way = [(span.service, span.name) for span in sink.ancestry(order)]
+    assert way == [
+        ("order_gateway", "execute_order"),
+        ("celery_worker_high", "POST"),
+        ("celery_worker_high", "run/reconcile_positions"),
+        ("celery_beat", "apply_async/reconcile_positions"),
+    ]
+    assert len({span.trace_id for span in sink.ancestry(order)}) == 1
+    (sent,) = [span for span in sink.below(order) if span.name == "exchange:order"]
+    assert [span.name for span in sink.below(sent)] == ["POST"]
+    assert order.events["order_updated"]["intent_id"] == order.attributes["intent_id"]
+
+
+def _assert_noise_is_sampled(sink: OtlpSink) -> None:
+    """Critical tasks are whole; of the noisy ones a hundredth is kept, root and children alike."""
+    roots = Counter(span.name.rpartition("/")[2] for span in sink.spans() if not span.parent_id)
+    assert roots["reconcile_positions"] > 5
+    assert roots["update_balance"] < roots["reconcile_positions"]
+
+
+def _assert_pages_have_something_to_show(plan: DemoPlan) -> None:
+    """Every panel of every dashboard, asked of Prometheus and MariaDB while the platform works."""
+    assert plan.pages is not None
+    flower = f"http://127.0.0.1:{plan.pages.flower}"
+    assert requests.get(f"{flower}/workers", timeout=10).status_code == 401
+    password = (plan.paths.home / "flower_password").read_text().strip()
+    reply = requests.get(f"{flower}/workers", auth=("flower", password), timeout=10)
+    assert reply.status_code == 200
+    engine = make_engine(plan.settings, load_secrets(plan.paths.service_secrets))
+    with engine.connect() as connection:
+        for query in panel_queries():
+            if query.datasource == "mariadb":
+                assert ask_mariadb(connection, query) or query.may_be_empty, query.name
+    if plan.pages.prometheus is None:
+        return  # test_alert_rules says that it is not installed
+    url = f"http://127.0.0.1:{plan.pages.prometheus}"
+    targets = requests.get(f"{url}/api/v1/targets", timeout=10).json()["data"]["activeTargets"]
+    assert {target["labels"]["job"] for target in targets} >= SCRAPED
+    asked = [query for query in panel_queries() if query.datasource == "prometheus"]
+
+    def silent() -> list[str]:
+        return [q.name for q in asked if not q.may_be_empty and not ask_prometheus(url, q)]
+
+    try:
+        wait_until(lambda: not silent(), 45, "every panel to have something to show")
+    except TimeoutError:
+        raise AssertionError(f"empty panels: {silent()}") from None
+    for query in asked:
+        ask_prometheus(url, query)
+    rules = requests.get(f"{url}/api/v1/rules", timeout=10).json()["data"]["groups"]
+    assert [r["lastError"] for g in rules for r in g["rules"] if r.get("lastError")] == []
+
+
 def _assert_twin_is_equal(plan: DemoPlan) -> None:
     """Everything the runs did, kills and restart included, comes out again to the bit."""
     engine = make_engine(plan.settings, load_secrets(plan.paths.service_secrets))
@@ -120,9 +221,11 @@ def _assert_twin_is_equal(plan: DemoPlan) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_platform_trades_survives_any_kill_and_resumes(plan: DemoPlan) -> None:
+def test_platform_trades_survives_any_kill_and_resumes(plan: DemoPlan, sink: OtlpSink) -> None:
     with RunningDemo(plan) as demo:
         demo.wait(demo.has_filled, FIRST_FILL_SECS, "a filled and reconciled order")
+        _assert_one_trace(sink)
+        _assert_pages_have_something_to_show(plan)
         for name in KILLED:
             _restarted(demo, name)
         before = demo.wait(demo.is_settled, RESTART_SECS, "the account at its target").snapshot
@@ -137,6 +240,7 @@ def test_platform_trades_survives_any_kill_and_resumes(plan: DemoPlan) -> None:
         ).snapshot
         assert after.runs_active > 0
         _assert_sent_once(plan)
+        _assert_noise_is_sampled(sink)
         first_runs = _run_ids(plan)
         first_intents = {row["intent_id"] for row in _journal(plan)}
     left = [p for p in (demo.state.processes if demo.state else ()) if p.pid and _alive(p.pid)]
