@@ -43,12 +43,14 @@ class DatabaseSecrets(Section):
     reader_password: SecretStr = SecretStr("")
     research_password: SecretStr = SecretStr("")
     root_password: SecretStr = SecretStr("")
+    exporter_password: SecretStr = SecretStr("")
 
 
 class RedisSecrets(Section):
     """Password of Redis; empty: none."""
 
     password: SecretStr = SecretStr("")
+    exporter_password: SecretStr = SecretStr("")
 
 
 class GatewaySecrets(Section):

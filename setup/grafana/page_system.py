@@ -113,8 +113,8 @@ PANELS: Panels = (
         "Traces",
         "Spans per second that the collector took, and could not hand on.",
         "cps",
-        (f"sum(rate(otelcol_receiver_accepted_spans_total[{RATE}]))", "accepted"),
-        (f"sum(rate(otelcol_exporter_send_failed_spans_total[{RATE}]))", "failed"),
+        (f"sum(rate(otelcol_receiver_accepted_spans[{RATE}]))", "accepted"),
+        (f"sum(rate(otelcol_exporter_send_failed_spans[{RATE}]))", "failed"),
         empty="needs the collector of the container deployment",
     ),
 )

@@ -30,6 +30,7 @@ MAX_COMMIT_AGE_SECS = 90.0
 MAX_RECORDER_LAG_SECS = 30.0
 MAX_MISSED_TICKS = 3
 TIMEOUT_SECS = 5.0
+METRICS_PORT = 9464
 GATEWAY_MAY_LACK = frozenset({"kill_switch"})
 """A kill switch that a person or a limit has set is the gateway at work, not a broken one."""
 
@@ -154,6 +155,22 @@ def paper_exchange() -> str:
     return f"serves {len(mids)} prices"
 
 
+def platform_metrics() -> str:
+    """Both sources of its metrics could be read."""
+    connection = http.client.HTTPConnection("127.0.0.1", METRICS_PORT, timeout=TIMEOUT_SECS)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    readable = {
+        line.split('"')[1]: float(line.rpartition(" ")[2])
+        for line in lines
+        if line.startswith("t3_source_readable{")
+    }
+    away = sorted({"mariadb", "redis"} - {name for name, value in readable.items() if value})
+    if away:
+        raise NotHealthyError(f"cannot read {' and '.join(away)}")
+    return "reads mariadb and redis"
+
+
 def flower() -> str:
     """Flower serves."""
     connection = http.client.HTTPConnection("127.0.0.1", 5555, timeout=TIMEOUT_SECS)
@@ -177,6 +194,7 @@ PROBES: Mapping[str, Callable[[], str]] = {
     "order-gateway": order_gateway,
     "paper-exchange": paper_exchange,
     "flower": flower,
+    "platform-metrics": platform_metrics,
 }
 
 

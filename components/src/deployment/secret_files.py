@@ -11,10 +11,16 @@ from typing import Any
 import yaml
 from eth_account import Account
 
+from deployment.alertmanager import configuration
 from shared.config import ConfigError, Secrets, load_secrets
 from shared.native_servers import write_private
 
 DEPOSIT_USD = "100000"
+REDIS_ADDRESS = "redis://redis:6379"
+EXPORTER_RIGHTS = (
+    "-@all +ping +info +client|setname +slowlog|get +slowlog|len +latency|latest +latency|histogram"
+)
+"""What Redis' exporter may: read counters; no key, no configuration (it holds the password)."""
 
 _APP, _REDIS = "database.app_password", "redis.password"
 _WALLET = "exchanges.hyperliquid.walletAddress"
@@ -26,6 +32,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
         _APP,
         "database.migrate_password",
         "database.reader_password",
+        "database.exporter_password",
     ),
     "order-gateway": (_WALLET, _KEY, _APP, _REDIS, _TOKEN),
     "exchange-observer": (_WALLET,),
@@ -33,6 +40,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "price-sampler": (_WALLET, _APP, _REDIS),
     "recorder": (_APP, _REDIS),
     "take-profit": (_WALLET, _APP, _REDIS),
+    "platform-metrics": (_APP, _REDIS),
     "balance-consumer": (_REDIS,),
     "celery-beat": (_REDIS,),
     "celery-worker-high": (_WALLET, _APP, _REDIS, _TOKEN, "alerts.urls"),
@@ -41,12 +49,19 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 """What each service's own ``secrets.yml`` holds. The private key is in the gateway's alone."""
 
+_INSTEAD: Mapping[tuple[str, str], str] = {
+    ("platform-metrics", _APP): "database.reader_password",
+}
+"""Who knows something else under a name: who only reads is another user of the database."""
+
 _DRAWN = (
     _APP,
     "database.migrate_password",
     "database.reader_password",
     "database.root_password",
+    "database.exporter_password",
     _REDIS,
+    "redis.exporter_password",
     _TOKEN,
     "flower.password",
     "grafana.admin_password",
@@ -90,17 +105,31 @@ def cut(folder: Path, content: Mapping[str, Any]) -> None:
     for service, paths in NEEDS.items():
         own: dict[str, Any] = {}
         for path in paths:
-            value = _at(content, path)
+            value = _at(content, _INSTEAD.get((service, path), path))
             if value:
                 _put(own, path, value)
         _write(folder / f"{service}.yml", yaml.safe_dump(own, sort_keys=False))
     redis_password = _at(content, _REDIS)
-    _write(folder / "redis_auth.conf", f'requirepass "{redis_password}"\n')
+    exporter = _at(content, "redis.exporter_password")
+    _write(
+        folder / "redis_auth.conf",
+        f'requirepass "{redis_password}"\nuser exporter on >{exporter} {EXPORTER_RIGHTS}\n',
+    )
     _write(folder / "redis.env", f"REDISCLI_AUTH={redis_password}\n")
+    _write(folder / "redis_exporter.json", json.dumps({REDIS_ADDRESS: exporter}) + "\n")
+    _write(folder / "mysqld_exporter.cnf", _client_file(content))
+    urls = _at(content, "alerts.urls") or ()
+    _write(folder / "alertmanager.yml", yaml.safe_dump(configuration(urls), sort_keys=False))
     _write(folder / "mariadb_root_password", _at(content, "database.root_password"))
     _write(folder / "grafana_admin_password", _at(content, "grafana.admin_password"))
     _write(folder / "grafana_reader_password", _at(content, "database.reader_password"))
     _write(folder / "accounts.json", _accounts(content))
+
+
+def _client_file(content: Mapping[str, Any]) -> str:
+    """MariaDB's client file of its exporter."""
+    password = _at(content, "database.exporter_password")
+    return f"[client]\nuser=3t_exporter\npassword={password}\nhost=mariadb\nport=3306\n"
 
 
 def _complete_account(content: dict[str, Any], file: Path, mode: str) -> None:

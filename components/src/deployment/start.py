@@ -11,11 +11,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from shared.config import ConfigError, Secrets, Settings, load_secrets, load_settings
 
 BAD_CONFIGURATION = 2
 CELERY = (sys.executable, "-m", "celery", "-A", "shared.celery_app")
+POOL_METRICS = Path("/tmp/3t_metrics")  # noqa: S108  in memory, of this container alone
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 QUIET = ("--without-mingle", "--without-gossip")
 
 
@@ -36,6 +39,9 @@ def main(arguments: list[str]) -> int:
 def prepared(name: str) -> tuple[list[str], dict[str, str]]:
     """Command line and environment of a process; raises ``ConfigError``."""
     command = COMMANDS[name](load_settings())
+    if name == "celery-worker":
+        POOL_METRICS.mkdir(exist_ok=True)
+        return command, {**os.environ, FOLDER_VARIABLE: str(POOL_METRICS)}
     if name != "flower":
         return command, dict(os.environ)
     secrets = load_secrets(require=["flower.password"])

@@ -23,7 +23,7 @@ FOREIGN = {
     "up",
     "redis_memory_used_bytes",
     "redis_memory_max_bytes",
-    "otelcol_exporter_send_failed_spans_total",
+    "otelcol_exporter_send_failed_spans",
 }
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 

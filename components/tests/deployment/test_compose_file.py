@@ -47,7 +47,11 @@ EXPECTED = {
     "otel-collector",
     "tempo",
     "prometheus",
+    "alertmanager",
     "grafana",
+    "platform-metrics",
+    "redis-exporter",
+    "mysqld-exporter",
 }
 every_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
@@ -136,7 +140,7 @@ def test_what_must_be_healthy_first_has_a_probe(name: str) -> None:
 def test_image_versions_are_pinned(name: str) -> None:
     if name in OURS:
         return
-    assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+(-[a-z0-9]+)?", SERVICES[name]["image"])
+    assert re.fullmatch(r"[a-z0-9/_-]+:v?\d+\.\d+\.\d+(-[a-z0-9]+)?", SERVICES[name]["image"])
 
 
 def test_base_image_is_pinned_and_the_final_stage_has_no_rights() -> None:
@@ -156,6 +160,29 @@ def test_private_key_reaches_the_gateway_alone() -> None:
         name for name, service in SERVICES.items() if "order-gateway" in _secret_sources(service)
     }
     assert users == {"order-gateway"}
+
+
+def test_every_service_of_ours_and_every_server_is_scraped() -> None:
+    file = PROJECT_ROOT / "setup" / "prometheus" / "prometheus.yml"
+    jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
+    found = set()
+    for job in jobs:
+        for static in job.get("static_configs", []):
+            found |= {target.partition(":")[0] for target in static["targets"]}
+        for dns in job.get("dns_sd_configs", []):
+            found |= set(dns["names"])
+    unwatched = {"migrate", "paper-exchange", "redis", "mariadb", "prometheus"}
+    assert found - {"127.0.0.1"} == set(SERVICES) - unwatched
+    ports = {job["job_name"]: str(job) for job in jobs}
+    metrics_port = SERVICES["price-sampler"]["environment"]["T3__observability__metrics_port"]
+    assert metrics_port == str(healthcheck.METRICS_PORT)
+    assert all(metrics_port in ports[name] for name in ("celery_worker", "platform_metrics"))
+
+
+def test_who_only_reads_cannot_write() -> None:
+    assert SERVICES["platform-metrics"]["environment"]["T3__database__user"] == "3t_reader"
+    for name in ("redis-exporter", "mysqld-exporter"):
+        assert len(_secret_sources(SERVICES[name])) == 1
 
 
 def test_only_migrate_and_the_server_know_the_root_password() -> None:

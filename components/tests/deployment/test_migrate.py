@@ -26,12 +26,18 @@ def server(database: MariaDbServer) -> Iterator[MariaDbServer]:
         f"GRANT ALL PRIVILEGES ON *.* TO {user} WITH GRANT OPTION;"
     )
     yield database
-    database.execute_sql(f"DROP USER {user}; DROP USER IF EXISTS `3t_reader`@`%`;")
+    database.execute_sql(
+        f"DROP USER {user}; DROP USER IF EXISTS `3t_reader`@`%`, `3t_exporter`@`%`;"
+    )
 
 
 def _secrets(tmp_path: Path, secrets_file: Path, root_password: str, reader: str) -> Path:
     passwords = yaml.safe_load(secrets_file.read_text(encoding="utf-8"))["database"]
-    passwords |= {"root_password": root_password, "reader_password": reader}
+    passwords |= {
+        "root_password": root_password,
+        "reader_password": reader,
+        "exporter_password": reader,
+    }
     path = tmp_path / "secrets.yml"
     write_private(path, yaml.safe_dump({"database": passwords}))
     return path
@@ -61,6 +67,13 @@ def test_migration_is_repeatable_and_puts_changed_passwords_to_use(
         assert connection.execute(text("SELECT COUNT(*) FROM runs")).scalar_one() == 0
         with pytest.raises(DBAPIError, match="denied"):
             connection.execute(text("DELETE FROM runs"))
+    engine.dispose()
+    url = f"mariadb+mysqlconnector://3t_exporter:second@127.0.0.1:{server.port}"
+    engine = create_engine(url, connect_args={"use_pure": True, "collation": "utf8mb4_bin"})
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW GLOBAL STATUS LIKE 'Queries'")).all()
+        with pytest.raises(DBAPIError, match="denied"):
+            connection.execute(text("SELECT COUNT(*) FROM `3t`.runs"))
     engine.dispose()
 
 
