@@ -50,6 +50,7 @@ ROUTES = {
     "watch_for_alerts": HIGH_PRIORITY_QUEUE,
     "deliver_alerts": HIGH_PRIORITY_QUEUE,
     "optimize_trial": RESEARCH_QUEUE,
+    "reoptimise": RESEARCH_QUEUE,
 }
 
 

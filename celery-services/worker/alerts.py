@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import structlog
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.alerts.delivery import deliver
 from shared.celery_app import app
+from shared.storage.redis_keys import REOPTIMISATION_TTL_SECS, RESEARCH_QUEUE
+from shared.storage.reoptimisation import ReoptimisationClaim
 from worker import wiring
 from worker.services.alert_watch import WatchLimits, watch
 from worker.services.performance import PerformanceTracker
@@ -55,3 +59,16 @@ def track_performance() -> None:
         log.warning("performance_without_database", error=str(error))
         return
     log.info("performance", sharpe=sharpe)
+    if sharpe is not None and sharpe < settings.performance.decay_sharpe:
+        _set_off_search(wired)
+
+
+def _set_off_search(wired: wiring.Wiring) -> None:
+    """Have research workers look for better parameters, unless somebody does or did lately."""
+    if not wired.settings.research.reoptimisation.enabled:
+        return
+    try:
+        if ReoptimisationClaim(wired.redis).take():
+            app.send_task("reoptimise", queue=RESEARCH_QUEUE, expires=REOPTIMISATION_TTL_SECS)
+    except (RedisError, OperationalError) as error:
+        log.warning("search_not_set_off", error=str(error))

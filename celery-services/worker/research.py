@@ -5,13 +5,16 @@ Optuna and the research code are loaded by the workers that do this, and by no o
 
 from __future__ import annotations
 
+import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.celery_app import app
+from shared.storage.reoptimisation import ReoptimisationClaim
 from worker import wiring
 
 if TYPE_CHECKING:
@@ -40,6 +43,28 @@ def optimize_trial(study: str, number: int) -> None:
         return
     if state is not None:
         log.info("trial_done", study=study, trial=number, state=state.name)
+
+
+@app.task(name="reoptimise", acks_late=False)
+def reoptimise() -> None:
+    """Search for better parameters and propose them as a diff; queue ``research``.
+
+    Set off by decay, with a claim that the search renews: should this worker die, the claim runs
+    out, decay sets it off again, and it goes on with the trials that are done.
+    """
+    from worker.services.reoptimisation import Reoptimisation
+
+    wired = wiring.get()
+    settings = wiring.refresh_settings()
+    proposal = Reoptimisation(
+        settings,
+        Path(os.environ.get("T3_CONFIG", "config.yml")),
+        _storage(),
+        wired.alerts,
+        ReoptimisationClaim(wired.redis),
+        wired.clock,
+    ).propose()
+    log.info("reoptimised", proposal=None if proposal is None else str(proposal))
 
 
 @cache

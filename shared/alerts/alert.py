@@ -142,3 +142,36 @@ def decay(sharpe: float, threshold: float, window_days: float) -> Alert:
         f"The account's annualised Sharpe ratio is below {threshold:g}. Consider a smaller "
         "reconciliation_engine.risk_pos_percentage or another optimisation.",
     )
+
+
+def reoptimisation(search: str, verdict: str, proposal: str, report: str, *, worth: bool) -> Alert:
+    """A search that decay set off has ended; nothing of it is applied by itself."""
+    title = (
+        "Re-optimisation: a proposal that is worth a look"
+        if worth
+        else "Re-optimisation: nothing that is proven to be better"
+    )
+    offer = (
+        f"Its parameters are a diff of config.yml: {proposal}. Read the report first: {report}. "
+        "Nothing was changed; git apply takes it, if you want it."
+        if proposal
+        else f"There is nothing to propose. Report: {report}."
+    )
+    return Alert(
+        AlertKind.REOPTIMISATION,
+        f"search {search}",
+        "warning" if worth else "info",
+        title,
+        f"{verdict} {offer}",
+    )
+
+
+def reoptimisation_refused(reason: str, day: str) -> Alert:
+    """Performance decays, and no search was possible; told once a day."""
+    return Alert(
+        AlertKind.REOPTIMISATION,
+        f"refused on {day}",
+        "warning",
+        "Re-optimisation was not possible",
+        f"{reason}. Put it right, or search by hand: make optimize DATA=…",
+    )

@@ -34,6 +34,11 @@ LAST_SCHEDULED_TICK = "providence:last_scheduled_tick"
 SENT_ITERATIONS = "providence:sent_iterations"
 """Hash: shard id to ``tick:sent_ms`` of the iteration that was sent last."""
 
+REOPTIMISATION = "research:reoptimisation"
+"""Who searches, or when it was searched last: while it is there, decay sets off no search."""
+REOPTIMISATION_TTL_SECS = 900
+"""Of a search under way, renewed by it; when it has ended, the days of ``config.yml`` count."""
+
 
 def price(symbol: str) -> str:
     """Hash ``mid, mark, venue_ms, received_ms, source`` of one symbol."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from shared.config import ConfigError
 from shared.research.errors import ResearchError
 from shared.research.request import Request
+from shared.research.sources import MARIADB
 from shared.research.times import time_ms
 
 EPILOG = """
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--data", nargs="+", required=True, help="files, folders or SYMBOL=file; funding files too")
+    add("--data", nargs="+", required=True, help="files, folders, archive or mariadb:…")
     add("--trials", type=int, help="trials per fold (default: research.trials)")
     add("--folds", type=int, help="test windows (default: research.walk_forward.folds)")
     add("--workers", type=int, help="processes here (default: one per processor)")
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--balance", type=float, default=10_000.0, help="start balance, USD")
     add("--fee-bps", type=float, help="fee per side (default: config.yml)")
     add("--slippage-bps", type=float, help="slippage per side (default: config.yml)")
+    add("--latency-secs", type=float, default=0.0, help="from decision to execution")
     add("--config", help="default: T3_CONFIG or config.yml")
     add("--out", type=Path, default=Path("artifacts/optimize"), help="where the folder is made")
     return parser
@@ -70,10 +72,13 @@ def _request(options: argparse.Namespace) -> Request:
         balance_usd=options.balance,
         fee_bps=options.fee_bps,
         slippage_bps=options.slippage_bps,
+        latency_secs=options.latency_secs,
     )
 
 
 def _absolute(argument: str) -> str:
+    if argument.partition(":")[0] == MARIADB:
+        return argument
     symbol, separator, rest = argument.partition("=")
     if separator and not Path(argument).exists():
         return f"{symbol}={Path(rest).absolute()}"

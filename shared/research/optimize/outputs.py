@@ -324,9 +324,7 @@ def verdict(outcome: Outcome) -> str:
     walk, current = outcome.walk, outcome.current_walk
     if outcome.proposed is None:
         return "No trial stayed within the limits; there is nothing to propose."
-    sure = walk.net_return > 0.0 and walk.probability >= SIGNIFICANT
-    proven = outcome.folds[-1].deflated_sharpe >= SIGNIFICANT
-    if sure and proven:
+    if is_proven(outcome):
         return "What was chosen earned money out of sample, and more than luck explains."
     better = walk.net_return > current.net_return
     compared = "less badly than" if better and walk.net_return <= 0.0 else "better than"
@@ -337,6 +335,16 @@ def verdict(outcome: Outcome) -> str:
         + (f"{compared} the present configuration" if better else "no better than the present one")
         + f" ({percent(current.net_return)}); the probability that its Sharpe ratio is above 0 is "
         + f"{number(walk.probability)}."
+    )
+
+
+def is_proven(outcome: Outcome, min_deflated_sharpe: float = SIGNIFICANT) -> bool:
+    """Earned money out of sample, surely, and by more than the luck of many trials explains."""
+    walk = outcome.walk
+    return (
+        walk.net_return > max(0.0, outcome.current_walk.net_return)
+        and walk.probability >= SIGNIFICANT
+        and outcome.folds[-1].deflated_sharpe >= min_deflated_sharpe
     )
 
 

@@ -156,7 +156,7 @@ def _luck(outcome: Outcome) -> Figure:
         bad = values <= 0.0
         right.hist([values[bad], values[~bad]], edges.tolist(), color=[RED, GREEN], stacked=True)
     right.axvline(0.0, color=INK, linewidth=1.0)
-    right.set_title("Cross-validation: rank of the choice in the other half", fontsize=11)
+    right.set_title("Rank of the best of one half in the other", fontsize=11)
     right.set_xlabel("ln(ω / (1 − ω)); at or below 0: worse than the median")
     right.set_ylabel("splits")
     return figure

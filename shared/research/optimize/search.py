@@ -112,6 +112,8 @@ def plan(
     if request.runs is None:
         request = replace(request, runs=settings.research.runs)
     inputs = load(request, settings)
+    if not inputs.prices:
+        raise ResearchError("mariadb:ticks cannot be cut into folds; name mariadb:candles_1m")
     forward = settings.research.walk_forward
     count = forward.folds if folds is None else folds
     if not 1 <= count <= 50:

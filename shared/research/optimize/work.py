@@ -90,32 +90,54 @@ def _work(
     start = time.perf_counter()
     found: dict[str, Any] = {"host": socket.gethostname(), "code_version": code_version()}
     try:
-        values = {} if trial.user_attrs.get("current") else SearchSpace.of(settings).suggest(trial)
-        found["values"] = values
-        changed = with_values(settings, values)
-        train = _train(study, trial, spec.request, changed, inputs, spec)
-    except GivenUp as given_up:
-        found["given_up"] = f"at look {given_up.look}"
-        state, told = TrialState.PRUNED, None
-    except ValueError as refused:
-        # values that do not go together, or a plan that cannot be run with them
-        found["given_up"] = str(refused)
-        state, told = TrialState.PRUNED, None
+        state, told = _both_windows(study, spec, settings, inputs, trial, found)
+        found["seconds"] = round(time.perf_counter() - start, 3)
+        # one attribute: each is a transaction
+        trial.set_user_attr("found", found)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        log.warning("trial_was_taken_over", study=spec.name, trial=trial.number)
+        return None
     except Exception as error:
         trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:1_000])
         finish(study, trial, TrialState.FAIL)
         raise
-    else:
-        # not to trade is never the worst in anything, and would draw the whole search to itself
-        trial.set_constraint("orders", settings.research.min_orders - train.orders)
-        found["train"] = train.to_json()
-        # the sampler is never told of it
-        found["test"] = evaluate(spec.request, changed, inputs, spec.fold.test).to_json()
-        state, told = TrialState.COMPLETE, train.objectives.values()
-    found["seconds"] = round(time.perf_counter() - start, 3)
-    # one attribute: each is a transaction
-    trial.set_user_attr("found", found)
     return state if finish(study, trial, state, told) else None
+
+
+def _both_windows(
+    study: Study,
+    spec: StudySpec,
+    settings: Settings,
+    inputs: Inputs,
+    trial: optuna.Trial,
+    found: dict[str, Any],
+) -> tuple[TrialState, list[float] | None]:
+    """Train and, if the training was worth finishing, test; state and what the study is told."""
+    is_current = bool(trial.user_attrs.get("current"))
+    found["values"] = {} if is_current else SearchSpace.of(settings).suggest(trial)
+    try:
+        changed = _configuration(settings, found["values"])
+        train = _train(study, trial, spec.request, changed, inputs, spec)
+    except GivenUp as given_up:
+        found["given_up"] = f"at look {given_up.look}"
+        return TrialState.PRUNED, None
+    except ResearchError as refused:
+        # values that do not go together, or that no plan can be made of
+        found["given_up"] = str(refused)
+        return TrialState.PRUNED, None
+    # not to trade is never the worst in anything, and would draw the whole search to itself
+    trial.set_constraint("orders", settings.research.min_orders - train.orders)
+    found["train"] = train.to_json()
+    # the sampler is never told of it
+    found["test"] = evaluate(spec.request, changed, inputs, spec.fold.test).to_json()
+    return TrialState.COMPLETE, train.objectives.values()
+
+
+def _configuration(settings: Settings, values: dict[str, Any]) -> Settings:
+    try:
+        return with_values(settings, values)
+    except ValueError as error:
+        raise ResearchError(str(error)) from None
 
 
 def _train(
