@@ -314,6 +314,12 @@ def notes(outcome: Outcome) -> list[str]:
         found.append(
             f"In fold {', '.join(losing)} no trial grew even in training: not to trade was better."
         )
+    versions = {trial.code_version for fold in outcome.folds for trial in fold.tried}
+    if len(versions) > 1:
+        found.append(
+            f"The trials were done by different versions of the code ({', '.join(sorted(versions))}"
+            "): the search went on after a change. Another SEED begins a new one."
+        )
     if walk.orders < 100:
         found.append(f"The choices sent {walk.orders} orders in all: few to judge by.")
     return found
