@@ -223,6 +223,14 @@ docs: bootstrap ## Write docs/metrics.md and Grafana's dashboards from the code
 	@$(PYTHON) -m shared.metrics_document
 	@$(PYTHON) setup/grafana/build_dashboards.py
 
+.PHONY: feed-faults
+feed-faults: bootstrap ## Faults of the price feed at full length (six minutes), into docs/market-data.md
+	@T3_FEED_FAULTS=full exec $(PYTHON) -m pytest -q components/tests/price_stream_producer/test_faults.py $(ARGS)
+
+.PHONY: soak
+soak: bootstrap ## Stream, sampler and recorder for a day of market time, in minutes [HOURS=24] [SPEED=most]
+	@exec $(PYTHON) -m shared.benchmarks.soak $(if $(HOURS),--hours '$(HOURS)') $(if $(SPEED),--speed '$(SPEED)')
+
 .PHONY: lock
 lock: $(UV) ## Resolve all requirements anew into the lock files (UPGRADE=yes for the newest versions)
 	@for lock in "requirements.lock" "requirements-dev.lock --extra dev"; do \
