@@ -224,8 +224,9 @@ docs: bootstrap ## Write docs/metrics.md and Grafana's dashboards from the code
 	@$(PYTHON) setup/grafana/build_dashboards.py
 
 .PHONY: feed-faults
-feed-faults: bootstrap ## Faults of the price feed at full length (six minutes), into docs/market-data.md
-	@T3_FEED_FAULTS=full exec $(PYTHON) -m pytest -q components/tests/price_stream_producer/test_faults.py $(ARGS)
+feed-faults: bootstrap ## Faults and kills of the price feed at full length (six minutes), into docs/market-data.md
+	@T3_FEED_FAULTS=full exec $(PYTHON) -m pytest -q components/tests/price_stream_producer/test_faults.py \
+	  components/tests/price_sampler/test_restarts.py $(ARGS)
 
 .PHONY: soak
 soak: bootstrap ## Stream, sampler and recorder for a day of market time, in minutes [HOURS=24] [SPEED=most]
