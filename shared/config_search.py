@@ -7,6 +7,7 @@ element of a list (``providence.dead_band.1``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field, ValidationError, model_validator
@@ -81,6 +82,7 @@ class ReoptimisationSettings(Section):
 class ResearchSettings(Section):
     """Optimisation."""
 
+    path: Path = Path("artifacts/optimize")
     trials: Annotated[int, between(2, 100_000)] = 40
     runs: Annotated[int, between(1, 1_000_000)] = 500
     max_drawdown: Annotated[float, between(0.001, 1)] = 0.2

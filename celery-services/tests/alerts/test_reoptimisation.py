@@ -101,6 +101,7 @@ def service(folder: Path, engine: Engine, client: Redis, data: tuple[str, ...]) 
     own = small.settings(
         T3__research__reoptimisation__trials="3",
         T3__research__reoptimisation__data=str(list(data)),
+        T3__research__path=str(folder / "artifacts"),
     )
     config = folder / "config.yml"
     config.write_text((ROOT / "config.yml").read_text())
@@ -112,7 +113,6 @@ def service(folder: Path, engine: Engine, client: Redis, data: tuple[str, ...]) 
         Alerts(engine, own.alerts, clock.now_ms),
         ReoptimisationClaim(client),
         clock,
-        folder / "artifacts",
     )
 
 

@@ -35,7 +35,6 @@ class Reoptimisation:
     alerts: Alerts
     claim: ReoptimisationClaim
     clock: Clock
-    root: Path = Path("artifacts/optimize")
 
     def propose(self) -> Path | None:
         """Search on the finished days of the recorded data; the proposal, None without one.
@@ -78,4 +77,6 @@ class Reoptimisation:
         outcome = outcome_of(wanted.folds, studies, self.settings)
         seconds = (self.clock.now_ms() - start_ms) / 1000.0
         text = self.config.read_text(encoding="utf-8")
-        return outcome, write_all(self.root / wanted.id, wanted, outcome, seconds, text)
+        return outcome, write_all(
+            self.settings.research.path / wanted.id, wanted, outcome, seconds, text
+        )

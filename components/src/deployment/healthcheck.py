@@ -118,6 +118,12 @@ def celery_worker() -> str:
     return _within("newest committed iteration", _age_secs(newest), MAX_COMMIT_AGE_SECS)
 
 
+def celery_worker_research() -> str:
+    """The worker listens; whether there is anything to search is not its fault."""
+    with _redis() as client:
+        return _within("last look at the queue", _own_idle_secs(client), MAX_IDLE_SECS)
+
+
 def balance_consumer() -> str:
     """Its member of the consumer group reads."""
     return _consumes(BALANCE_GROUP)
@@ -188,6 +194,7 @@ PROBES: Mapping[str, Callable[[], str]] = {
     "celery-beat": celery_beat,
     "celery-worker-high": celery_worker_high,
     "celery-worker": celery_worker,
+    "celery-worker-research": celery_worker_research,
     "balance-consumer": balance_consumer,
     "take-profit": take_profit,
     "exchange-observer": exchange_observer,

@@ -26,10 +26,11 @@ REQUIRED = (
     "database.app_password",
     "database.migrate_password",
     "database.reader_password",
+    "database.research_password",
     "database.exporter_password",
 )
 ATTEMPTS, PAUSE_SECS = 30, 1.0
-SCRIPTS = ("init.sql", "users.sql")
+SCRIPTS = ("init.sql", "users.sql", "research.sql")
 _END_OF_STATEMENT = re.compile(r";[ \t]*(?:\n|\Z)")
 
 
@@ -60,6 +61,7 @@ def create_users(settings: Settings, secrets: Secrets, folder: Path) -> None:
         "app_password": secrets.database.app_password.get_secret_value(),
         "migrate_password": secrets.database.migrate_password.get_secret_value(),
         "reader_password": secrets.database.reader_password.get_secret_value(),
+        "research_password": secrets.database.research_password.get_secret_value(),
         "exporter_password": secrets.database.exporter_password.get_secret_value(),
     }
     connection = _connect(settings, secrets.database.root_password.get_secret_value())
@@ -85,7 +87,8 @@ def statements(script: str) -> Iterator[str]:
 def _set_variables(cursor: Any, passwords: Mapping[str, str]) -> None:
     cursor.execute(
         "SET @app_password = %(app_password)s, @migrate_password = %(migrate_password)s, "
-        "@reader_password = %(reader_password)s, @exporter_password = %(exporter_password)s",
+        "@reader_password = %(reader_password)s, @exporter_password = %(exporter_password)s, "
+        "@research_password = %(research_password)s",
         dict(passwords),
     )
 

@@ -23,6 +23,7 @@ EXPORTER_RIGHTS = (
 """What Redis' exporter may: read counters; no key, no configuration (it holds the password)."""
 
 _APP, _REDIS = "database.app_password", "redis.password"
+_RESEARCH = "database.research_password"
 _WALLET = "exchanges.hyperliquid.walletAddress"
 _KEY, _TOKEN = "exchanges.hyperliquid.privateKey", "order_gateway.token"
 
@@ -32,6 +33,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
         _APP,
         "database.migrate_password",
         "database.reader_password",
+        _RESEARCH,
         "database.exporter_password",
     ),
     "order-gateway": (_WALLET, _KEY, _APP, _REDIS, _TOKEN),
@@ -45,6 +47,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "celery-beat": (_REDIS,),
     "celery-worker-high": (_WALLET, _APP, _REDIS, _TOKEN, "alerts.urls"),
     "celery-worker": (_APP, _REDIS),
+    "celery-worker-research": (_APP, _REDIS, _RESEARCH),
     "flower": (_REDIS, "flower.password"),
 }
 """What each service's own ``secrets.yml`` holds. The private key is in the gateway's alone."""
@@ -60,6 +63,7 @@ _DRAWN = (
     "database.reader_password",
     "database.root_password",
     "database.exporter_password",
+    _RESEARCH,
     _REDIS,
     "redis.exporter_password",
     _TOKEN,

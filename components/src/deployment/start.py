@@ -81,6 +81,20 @@ def celery_worker(settings: Settings) -> list[str]:
     ]
 
 
+def celery_worker_research(_: Settings) -> list[str]:
+    """Processes for optimisation, for hosts or processors on which nothing trades."""
+    return [
+        *("/usr/bin/nice", "-n", "10"),
+        *CELERY,
+        "worker",
+        "--queues=research",
+        "-P",
+        "prefork",
+        "--hostname=research@%h",
+        *QUIET,
+    ]
+
+
 def flower(_: Settings) -> list[str]:
     """The view of workers and tasks, which cannot change them."""
     return [*CELERY, "flower", "--address=0.0.0.0", "--port=5555", "--read_only=True"]
@@ -95,6 +109,7 @@ COMMANDS: Mapping[str, Callable[[Settings], list[str]]] = {
     "celery-beat": celery_beat,
     "celery-worker-high": celery_worker_high,
     "celery-worker": celery_worker,
+    "celery-worker-research": celery_worker_research,
     "flower": flower,
 }
 

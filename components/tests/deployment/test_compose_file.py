@@ -34,6 +34,7 @@ EXPECTED = {
     "celery_beat",
     "celery_worker_high",
     "celery_worker",
+    "celery_worker_research",
     "price-producer",
     "price-sampler",
     "recorder",
@@ -250,4 +251,6 @@ def test_high_priority_worker_is_dedicated_and_on_eventlet() -> None:
     assert command[command.index("-P") + 1] == "eventlet"
     assert "--queues=high_priority" in command
     assert "--queues=low_priority" in start.celery_worker(settings)
+    assert "--queues=research" in start.celery_worker_research(settings)
+    assert SERVICES["celery_worker_research"]["profiles"] == ["research"]
     assert SERVICES["celery_worker"]["deploy"]["replicas"] == "${WORKERS:-1}"

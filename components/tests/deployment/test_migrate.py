@@ -27,7 +27,8 @@ def server(database: MariaDbServer) -> Iterator[MariaDbServer]:
     )
     yield database
     database.execute_sql(
-        f"DROP USER {user}; DROP USER IF EXISTS `3t_reader`@`%`, `3t_exporter`@`%`;"
+        f"DROP USER {user}; DROP USER IF EXISTS `3t_reader`@`%`, `3t_exporter`@`%`, "
+        "`3t_research`@`%`; DROP DATABASE IF EXISTS `3t_research`;"
     )
 
 
@@ -37,6 +38,7 @@ def _secrets(tmp_path: Path, secrets_file: Path, root_password: str, reader: str
         "root_password": root_password,
         "reader_password": reader,
         "exporter_password": reader,
+        "research_password": reader,
     }
     path = tmp_path / "secrets.yml"
     write_private(path, yaml.safe_dump({"database": passwords}))

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--slippage-bps", type=float, help="slippage per side (default: config.yml)")
     add("--latency-secs", type=float, default=0.0, help="from decision to execution")
     add("--config", help="default: T3_CONFIG or config.yml")
-    add("--out", type=Path, default=Path("artifacts/optimize"), help="where the folder is made")
+    add("--out", type=Path, help="where the folder is made (default: research.path)")
     return parser
 
 

@@ -29,10 +29,12 @@ def optimize(
     trials: int | None = None,
     folds: int | None = None,
     workers: int | None = None,
-    root: Path = Path("artifacts/optimize"),
+    root: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Run or resume a search into its folder under ``root``; the JSON line as a dict.
+    """Run or resume a search into its folder under ``root`` (default: ``research.path``).
+
+    Returns the JSON line as a dict.
 
     Where ``T3_SECRETS`` of ``environ`` names a platform, its research workers do the trials;
     otherwise ``workers`` processes that this call starts.
@@ -57,7 +59,7 @@ def optimize(
         outcome = outcome_of(wanted.folds, studies, settings)
     seconds = time.monotonic() - start
     text = file.read_text(encoding="utf-8")
-    return write_all(root / wanted.id, wanted, outcome, seconds, text)
+    return write_all((root or settings.research.path) / wanted.id, wanted, outcome, seconds, text)
 
 
 def _platform(
