@@ -73,8 +73,7 @@ class Finding:
         lasted = f"{self.lasted_secs:g} s" if self.lasted_secs else "a moment"
         recovery = "none needed" if self.recovery_ms is None else f"{self.recovery_ms / 1000:.1f} s"
         return (
-            f"| {self.fault} | {lasted} | {self.meanwhile} | {recovery} "
-            f"| {self.worst_bps:.1f} bp |"
+            f"| {self.fault} | {lasted} | {self.meanwhile} | {recovery} | {self.worst_bps:.1f} bp |"
         )
 
 
