@@ -183,6 +183,7 @@ class Soak:
 
     def figures(self, wall_secs: float) -> dict[str, object]:
         """What came of it; the recorder has written all that it read."""
+        memory_mib = rss_mib()  # before all of the archive is read
         self.recorder.read()
         self.recorder.flush()
         symbols = self.settings.reconciliation_engine.symbols
@@ -208,7 +209,7 @@ class Soak:
             "parts_left": len(list((self.archive.root / PRICES / "parts").rglob("*.parquet"))),
             "longest_stream": self.stream_length,
             "stream_cuts": self.cuts,
-            "memory_mib": round(rss_mib(), 1),
+            "memory_mib": round(memory_mib, 1),
             "memory_mib_per_day": slope_per_day(self.memory),
         }
 
