@@ -188,18 +188,19 @@ def _record(settings: Settings, secrets: Secrets, stop: threading.Event) -> None
     service.wait_for("redis", prices.resume, (redis.RedisError,), stop)
     read = _Periodic(clock, READ_EVERY_SECS, prices.read)
     flush = _Periodic(clock, settings.recorder.flush_secs, prices.flush)
+    copy = _Periodic(clock, COPY_EVERY_SECS, tables.copy)
     jobs = [
         read,
         flush,
-        _Periodic(clock, COPY_EVERY_SECS, tables.copy),
+        copy,
         _Periodic(clock, COPY_EVERY_SECS, prices.sort_finished_days),
     ]
     while not stop.is_set():
         for job in jobs:
             job.run_if_due()
         stop.wait(0.2)
-    read.run()
-    flush.run()
+    for job in (read, flush, copy):
+        job.run()
 
 
 class _Periodic:

@@ -220,6 +220,10 @@ def test_a_recorder_killed_as_a_process_leaves_whole_files_and_loses_nothing(
     process = start()
     wait_until(lambda: len(recorded(archive)) >= 150, 20, "all prices in the archive")
     publish(redis_client, 151)
-    process.terminate()  # reads once more before it ends
+    with UnitOfWork(engine) as uow:
+        CandleStore(uow.conn).save("BTC", "1m", [Candle(start_of(TODAY), 1.0, 2.0, 0.5, 1.5, 9.0)])
+        uow.commit()
+    process.terminate()  # reads and copies once more before it ends
     assert process.wait(20) == 0, (tmp_path / "recorder.log").read_text()
     assert recorded(archive) == list(range(1, 152))
+    assert archive.rows_of_day("candles_1m", "BTC", TODAY) == 1
