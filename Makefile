@@ -16,7 +16,7 @@ DURATION ?=
 DATA ?=
 SPEED ?=
 DEMO_OPTIONS := $(if $(DURATION),--duration '$(DURATION)') $(if $(SPEED),--speed '$(SPEED)') \
-	$(foreach file,$(DATA),--data '$(file)')
+	$(if $(RESEARCH),--research) $(foreach file,$(DATA),--data '$(file)')
 
 .PHONY: help
 help: ## This list

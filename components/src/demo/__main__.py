@@ -95,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FACTOR",
         help="replay speed, times real time (default 1; needs --data)",
     )
+    parser.add_argument(
+        "--research",
+        action="store_true",
+        help="start a worker for optimisation too; it takes all the time that the others leave",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--stop", action="store_true", help="stop the demo that runs, or its remains")
     what.add_argument("--clean", action="store_true", help="forget everything in .local/demo")
@@ -119,7 +124,8 @@ def _run(arguments: argparse.Namespace, paths: DemoPaths, environ: Mapping[str, 
         if cleared:
             _say(f"cleared what a killed demo left behind: {', '.join(cleared)}")
             plan = check(paths, environ, data, speed)
-        return _watch_session(replace(plan, pages=find_pages()), arguments.duration)
+        plan = replace(plan, pages=find_pages(), research=arguments.research)
+        return _watch_session(plan, arguments.duration)
 
 
 def _watch_session(plan: DemoPlan, duration_secs: float | None) -> int:

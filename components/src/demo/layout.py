@@ -66,6 +66,11 @@ class DemoPaths:
         return self.home / "secrets.migrate.yml"
 
     @property
+    def research_secrets(self) -> Path:
+        """T3_SECRETS of the research worker, and of searches that it is to do."""
+        return self.home / "secrets.research.yml"
+
+    @property
     def flower_secrets(self) -> Path:
         """T3_SECRETS of Flower: the broker's password and its own."""
         return self.home / "secrets.flower.yml"
@@ -144,6 +149,8 @@ class DemoPlan:
     """More options of the paper exchange, such as the token of its admin routes."""
     pages: WebPages | None = None
     """Pages for a browser; None: none are started."""
+    research: bool = False
+    """Whether a worker of the queue ``research`` is started."""
 
     @property
     def redis(self) -> RedisServerConfig:

@@ -29,6 +29,7 @@ from demo.processes import (
     survivors,
 )
 from demo.readings import Readings, Snapshot
+from demo.research import prepare_research
 from demo.summary import Summary, is_reconciled, summarise
 from demo.supervisor import FATAL, PAGES, ProcessInfo, Supervisor, Tier, tiers
 from demo.web import prepare_pages
@@ -144,6 +145,8 @@ class Session:
                 "migrate_password": credentials.migrate_password,
             },
         )
+        if plan.research:
+            prepare_research(plan, credentials)
         secrets = load_secrets(plan.paths.service_secrets)
         self._readings = Readings(
             plan.settings,

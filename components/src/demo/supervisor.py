@@ -16,6 +16,7 @@ from xml.parsers.expat import ExpatError
 from supervisor.xmlrpc import SupervisorTransport
 
 from demo.layout import DemoPlan
+from demo.research import NAME, research_command
 from demo.web import prometheus_command, prometheus_program
 from shared.metrics_server import FOLDER_VARIABLE
 from shared.native_servers import LOOPBACK, PROJECT_ROOT, write_private
@@ -82,6 +83,7 @@ def tiers(plan: DemoPlan) -> tuple[Tier, ...]:
         ),
         Tier("workers", _workers(plan)),
         Tier("beat", (_beat(plan),)),
+        *_research(plan),
         *_pages(plan),
     )
 
@@ -164,6 +166,14 @@ def _workers(plan: DemoPlan) -> tuple[Program, ...]:
             environ={FOLDER_VARIABLE: str(plan.paths.pool_metrics)},
         ),
     )
+
+
+def _research(plan: DemoPlan) -> tuple[Tier, ...]:
+    if not plan.research:
+        return ()
+    environ = {"T3_SECRETS": str(plan.paths.research_secrets)}
+    worker = Program(NAME, research_command(), environ, stop_secs=30, stop_group=False)
+    return (Tier("research", (worker,)),)
 
 
 def _beat(plan: DemoPlan) -> Program:

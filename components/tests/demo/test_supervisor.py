@@ -198,3 +198,10 @@ def test_a_supervisord_that_cannot_start_says_why(plan: DemoPlan) -> None:
     with pytest.raises(SupervisorError, match=r"did not start: Error: .*a:b"):
         broken.start()
     assert not broken.is_alive()
+
+
+def test_a_research_worker_is_there_only_where_it_is_asked_for(plan: DemoPlan) -> None:
+    assert "program:celery_worker_research" not in parsed(plan)
+    section = parsed(replace(plan, research=True))["program:celery_worker_research"]
+    assert shlex.split(section["command"])[:3] == ["nice", "-n", "10"]
+    assert str(plan.paths.research_secrets) in section["environment"]
