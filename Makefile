@@ -31,7 +31,7 @@ prometheus: ## Prometheus as a program, for the demo's metrics and the tests of 
 	@setup/native/prometheus.sh
 
 .PHONY: demo
-demo: bootstrap ## The whole platform on paper, with a live view [DURATION=secs] [DATA=files] [SPEED=factor]
+demo: bootstrap ## The whole platform on paper, with a live view [DURATION=secs] [DATA=files] [SPEED=factor] [RESEARCH=yes]
 	@exec $(PYTHON) -m demo $(DEMO_OPTIONS)
 
 .PHONY: demo-stop
