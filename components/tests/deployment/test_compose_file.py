@@ -254,3 +254,21 @@ def test_high_priority_worker_is_dedicated_and_on_eventlet() -> None:
     assert "--queues=research" in start.celery_worker_research(settings)
     assert SERVICES["celery_worker_research"]["profiles"] == ["research"]
     assert SERVICES["celery_worker"]["deploy"]["replicas"] == "${WORKERS:-1}"
+
+
+def test_what_services_keep_is_on_a_volume() -> None:
+    kept = {
+        "recorder": ("recorder.path",),
+        "celery_worker_high": ("purge.archive",),
+        "order-gateway": ("risk.audit_trail", "order_gateway.emergency_journal"),
+    }
+    for name, keys in kept.items():
+        service = SERVICES[name]
+        environ = {v: re.sub(r"\$\{[A-Z0-9_]+:-(.*)\}", r"\1", str(x))
+                   for v, x in service["environment"].items()}  # fmt: skip
+        settings = load_settings(PROJECT_ROOT / "config.yml", environ)
+        mounts = [entry.split(":")[1] for entry in service["volumes"] if not entry.endswith(":ro")]
+        for key in keys:
+            section, _, field = key.partition(".")
+            path = str(getattr(getattr(settings, section), field))
+            assert any(path.startswith(f"{mount}/") for mount in mounts), (name, key, path)
