@@ -53,6 +53,6 @@ def storage(folder: Path, heartbeat_secs: int = 1) -> RDBStorage:
     return made
 
 
-def search(folder: Path, trials: int = 5, seed: int = 1) -> Optimisation:
+def search(folder: Path, trials: int = 5, seed: int = 1, folds: int | None = None) -> Optimisation:
     """The search over these files."""
-    return plan(Request(data=files(folder), seed=seed), settings(), trials)
+    return plan(Request(data=files(folder), seed=seed), settings(), trials, folds)

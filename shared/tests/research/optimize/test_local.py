@@ -27,7 +27,7 @@ def environ() -> dict[str, str]:
 
 
 def test_a_search_without_a_platform_makes_its_own(environ: dict[str, str], tmp_path: Path) -> None:
-    wanted = small.search(tmp_path, trials=2)
+    wanted = small.search(tmp_path, trials=4, folds=1)
     local = LocalPlatform(environ, ROOT / "config.yml", workers=1, home=tmp_path / "home")
     with local as connected:
         storage = open_storage(connected.settings, connected.secrets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy import text
 
 from shared.research.errors import ResearchError
 from shared.research.optimize import work
@@ -19,7 +19,6 @@ from shared.research.optimize.outcome import Outcome, outcome_of
 from shared.research.optimize.search import Counts, Optimisation, plan, run
 from shared.research.optimize.senders import InlineSender
 from shared.research.optimize.studies import (
-    SILENT_HEARTBEATS,
     StudySpec,
     claimed,
     finish,
@@ -158,7 +157,8 @@ def test_what_a_dead_worker_had_is_made_anew_with_its_values(
     value = dead.suggest_float("providence.dead_band.1", 0.005, 0.05)
     revive(study)
     assert study.trials[1].state == TrialState.RUNNING
-    time.sleep(SILENT_HEARTBEATS + 1.5)
+    with storage.engine.begin() as conn:
+        conn.execute(text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00.000000'"))
     revive(study)
     assert study.trials[1].state == TrialState.FAIL
     assert study.trials[2].state == TrialState.WAITING

@@ -22,7 +22,7 @@ from shared.research.request import Request
 from shared.tests.research.optimize import small
 from shared.tests.research.samples import candle_text, walk, write
 
-SHUFFLES = int(os.environ.get("T3_SHUFFLES", "8"))
+SHUFFLES = int(os.environ.get("T3_SHUFFLES", "5"))
 FULL = 200
 MINUTES = 900
 TRIALS = 6
