@@ -172,13 +172,13 @@ class ExchangeManager:
         info_type: str,
         *,
         priority: Priority | None = None,
-        max_wait_secs: float = 10.0,
+        max_wait_secs: float | None = None,
         **params: object,
     ) -> object:
         """A raw ``/info`` reply, decoded but not checked; raises ``VenueError``.
 
-        ``priority`` is its share of the budget (by default from the type), ``max_wait_secs``
-        how long it may wait for its turn there.
+        ``priority`` is its share of the budget, ``max_wait_secs`` how long it may wait for its
+        turn there, both by default from the type.
         """
         return self.transport.read(
             info_type, params, priority=priority, max_wait_secs=max_wait_secs

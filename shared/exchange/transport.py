@@ -40,6 +40,10 @@ _tracer = trace.get_tracer("venue")
 
 READ_ATTEMPTS = 4
 MAX_BUDGET_WAIT_SECS = 10.0
+PATIENT_WAIT_SECS = 45.0
+"""What is past is worth as much a little later, and a fleet that starts asks for a lot of it."""
+
+_PATIENT_TYPES = frozenset({"candleSnapshot", "fundingHistory", "userFunding"})
 _POOL_SIZE = 32
 
 _RECONCILE_TYPES = frozenset(
@@ -59,6 +63,11 @@ _RECONCILE_TYPES = frozenset(
 def priority_of(info_type: str) -> Priority:
     """Reads of account and order state go before reads of the market."""
     return "reconcile" if info_type in _RECONCILE_TYPES else "read"
+
+
+def patience_of(info_type: str) -> float:
+    """For how many seconds a read may wait for its turn, where its caller does not say."""
+    return PATIENT_WAIT_SECS if info_type in _PATIENT_TYPES else MAX_BUDGET_WAIT_SECS
 
 
 def worth_repeating(error: BaseException) -> bool:
@@ -144,7 +153,7 @@ class VenueTransport:
         params: Mapping[str, object],
         *,
         priority: Priority | None = None,
-        max_wait_secs: float = MAX_BUDGET_WAIT_SECS,
+        max_wait_secs: float | None = None,
     ) -> object:
         """One ``/info`` request, repeated after 1, 2 and 4 s while its failure is transient.
 
@@ -174,7 +183,7 @@ class VenueTransport:
                 endpoint=endpoint,
                 weight=weight_of(info_type),
                 priority=chosen,
-                max_wait_secs=max_wait_secs,
+                max_wait_secs=patience_of(info_type) if max_wait_secs is None else max_wait_secs,
             )
         except VenueError as error:
             self._settle_breaker(error)

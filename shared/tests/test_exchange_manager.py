@@ -19,6 +19,7 @@ from shared.exchange.breaker import VenueBreaker
 from shared.exchange.errors import (
     BadRequest,
     BreakerOpen,
+    BudgetExhausted,
     ConnectionLost,
     ConnectionRefused,
     DecodeError,
@@ -333,3 +334,18 @@ def test_markets_that_grow_old_are_read_again_by_one_and_kept_when_that_fails(
         redis_client.expire(redis_keys.MARKETS, redis_keys.MARKETS_TTL_SECS - FRESH_SECS - 10)
         silent.set()
         assert markets() == first
+
+
+def test_what_is_past_waits_longer_for_its_turn_than_what_is_present() -> None:
+    pauses: list[float] = []
+    with ScriptedVenue(lambda _: Reply.json([])) as venue:
+        manager = manager_for(venue.url, pauses)
+        manager.budget.acquire(180, "exit", 0.0, "test")  # all of the burst
+        manager.budget.settle("candleSnapshot", 5_000)  # and a debt of 83
+        with pytest.raises(BudgetExhausted, match=r"info:metaAndAssetCtxs.* 10\.0 s were left"):
+            manager.contexts()
+        assert venue.requests == []
+        assert manager.funding_history("BTC", 0) == ()
+        waited = sum(pauses)
+        assert 15 < waited < 18  # debt, weight and the half that reads leave, at 12 a second
+        assert len(venue.requests) == 1
