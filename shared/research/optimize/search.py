@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final, Protocol
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.config import Settings
 from shared.research.errors import ResearchError
@@ -160,15 +162,21 @@ def run(
     Raises
     ------
     ResearchError
-        If trials fail for a reason of their own.
+        If trials fail for a reason of their own, or the database of trials goes away.
     """
-    studies = [open_study(storage, spec) for spec in optimisation.specs()]
     try:
-        _Loop(optimisation, studies, sender, shown).run()
-    except BaseException:
-        for study in studies:
-            study.set_user_attr("paused", True)
-        raise
+        studies = [open_study(storage, spec) for spec in optimisation.specs()]
+        try:
+            _Loop(optimisation, studies, sender, shown).run()
+        except (KeyboardInterrupt, ResearchError):
+            for study in studies:
+                study.set_user_attr("paused", True)
+            raise
+    except (SQLAlchemyError, StorageInternalError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise ResearchError(
+            f"the database of trials went away ({reason}); the same command goes on when it is back"
+        ) from error
     return studies
 
 

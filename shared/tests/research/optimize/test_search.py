@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from rich.console import Console
 from sqlalchemy import text
 
 from shared.research.errors import ResearchError
 from shared.research.optimize import work
 from shared.research.optimize.outcome import Outcome, outcome_of
+from shared.research.optimize.progress import TrialProgress
 from shared.research.optimize.search import Counts, Optimisation, plan, run
 from shared.research.optimize.senders import InlineSender
 from shared.research.optimize.studies import (
@@ -222,6 +225,32 @@ def test_errors_of_their_own_end_the_search_with_a_sentence(
     monkeypatch.setattr(work, "evaluate", broken)
     with pytest.raises(ResearchError, match="ZeroDivisionError: of the trial"):
         run(small.search(tmp_path, trials=6), storage, Tolerant(storage), silent)
+
+
+def test_a_database_that_goes_away_is_a_sentence(storage: RDBStorage, tmp_path: Path) -> None:
+    class Breaking(InlineSender):
+        def wait(self) -> None:
+            with storage.engine.begin() as conn:
+                conn.execute(text("ALTER TABLE trials RENAME TO gone"))
+            super().wait()
+
+    with pytest.raises(ResearchError, match="the same command goes on when it is back"):
+        run(small.search(tmp_path, trials=2), storage, Breaking(storage), silent)
+
+
+def test_who_waits_sees_rate_and_rest_and_what_is_in_the_way() -> None:
+    for terminal in (True, False):
+        stream = StringIO()
+        console = Console(file=stream, force_terminal=terminal, width=120)
+        with TrialProgress(20, console) as progress:
+            progress(Counts(wanted=20, complete=4), "")
+            progress(Counts(wanted=20, complete=4, waiting=16), "no research worker takes trials")
+            progress(Counts(wanted=20, complete=18, pruned=2), "")
+        shown = stream.getvalue()
+        assert "4 trials of an earlier call are kept" in shown
+        assert shown.count("no research worker takes trials") == 1
+        assert "trials/min" in shown
+        assert ("\x1b[" in shown) is terminal
 
 
 @pytest.mark.parametrize(
