@@ -24,6 +24,7 @@ from shared.research.errors import ResearchError
 from shared.research.optimize.folds import Fold, walk_forward
 from shared.research.optimize.space import reach_of
 from shared.research.optimize.studies import (
+    FINISHED,
     StudySpec,
     open_study,
     revive,
@@ -34,6 +35,14 @@ from shared.research.optimize.studies import (
 from shared.research.optimize.work import identity
 from shared.research.request import Inputs, Request, load
 
+BACKTESTED: Final = (
+    "providence",
+    "reconciliation_engine",
+    "take_profit",
+    "market_data",
+    "price_sampler",
+)
+"""Sections of the configuration that a backtest depends on, beside the schedules."""
 MOST_FAILURES: Final = 3
 """Trials of one study that may end in an error before the search does."""
 WITHOUT_WORKERS_SECS: Final = 20.0
@@ -65,16 +74,13 @@ class Counts:
     """Trials of all folds, by what became of them."""
 
     wanted: int
+    done: int = 0
+    """Trials that need no more work; no fold counts more than what is wanted of it."""
     complete: int = 0
     pruned: int = 0
     running: int = 0
     waiting: int = 0
     failed: int = 0
-
-    @property
-    def done(self) -> int:
-        """Trials that need no more work."""
-        return self.complete + self.pruned
 
 
 class Sender(Protocol):
@@ -138,7 +144,8 @@ def _name(request: Request, settings: Settings, inputs: Inputs, folds: Sequence[
     research = settings.research
     content = settings_content(settings)
     asked = {key: value for key, value in asdict(request).items() if key != "data"}
-    relevant = {key: content[key] for key in ("providence", "reconciliation_engine")}
+    relevant = {section: content[section] for section in BACKTESTED}
+    relevant["schedules"] = content["celery"]["schedules"]
     parts = [
         asked,
         relevant,
@@ -189,7 +196,7 @@ class _Loop:
         self._studies = studies
         self._sender = sender
         self._shown = shown
-        self._failed_before = {s.study_name: len(states(s, TrialState.FAIL)) for s in studies}
+        self._errors_before = {s.study_name: len(_errors(s)) for s in studies}
 
     def run(self) -> None:
         self._revive()
@@ -231,20 +238,23 @@ class _Loop:
             self._send()
 
     def _check_failures(self, study: Study) -> None:
-        failed = [t for t in states(study, TrialState.FAIL) if "error" in t.user_attrs]
-        if len(failed) - self._failed_before[study.study_name] >= MOST_FAILURES:
+        errors = _errors(study)
+        if len(errors) - self._errors_before[study.study_name] >= MOST_FAILURES:
             raise ResearchError(
-                f"{len(failed)} trials of {study.study_name} ended in an error, the last with "
-                f"{failed[-1].user_attrs['error']}"
+                f"{len(errors)} trials of {study.study_name} ended in an error, the last with "
+                f"{errors[-1]}"
             )
 
     def _counts(self) -> Counts:
-        found = dict.fromkeys(TrialState, 0)
+        found, done = dict.fromkeys(TrialState, 0), 0
         for study in self._studies:
-            for trial in study.get_trials(deepcopy=False):
-                found[trial.state] += 1
+            trials = [trial.state for trial in study.get_trials(deepcopy=False)]
+            done += min(self._wanted, sum(state in FINISHED for state in trials))
+            for state in trials:
+                found[state] += 1
         return Counts(
             wanted=self._wanted * len(self._studies),
+            done=done,
             complete=found[TrialState.COMPLETE],
             pruned=found[TrialState.PRUNED],
             running=found[TrialState.RUNNING],
@@ -260,3 +270,9 @@ class _Loop:
         if counts.waiting and not counts.running and idle_secs > WITHOUT_WORKERS_SECS / 2:
             return "no research worker takes trials; start one on any host"
         return ""
+
+
+def _errors(study: Study) -> list[str]:
+    """What went wrong in trials that failed by themselves, not by the death of their worker."""
+    failed = states(study, TrialState.FAIL)
+    return [trial.user_attrs["error"] for trial in failed if "error" in trial.user_attrs]

@@ -146,7 +146,8 @@ def open_study(storage: RDBStorage, spec: StudySpec) -> Study:
         sampler=_sampler(spec.seed),
         load_if_exists=True,
     )
-    if "spec" not in study.user_attrs:
+    if study.user_attrs.get("spec") != text:
+        # the same data may lie in another folder now
         study.set_user_attr("spec", text)
     study.set_user_attr("paused", False)
     return study
@@ -184,7 +185,7 @@ def states(study: Study, *wanted: TrialState) -> list[FrozenTrial]:
 
 
 def top_up(study: Study, trials: int) -> list[int]:
-    """Have ``trials`` trials made, not counting failed ones; numbers of those that wait.
+    """Have ``trials`` trials made, not counting failed ones; numbers of those that are to be done.
 
     The first of a study is the present configuration: it is measured like any other.
     """
@@ -197,7 +198,8 @@ def top_up(study: Study, trials: int) -> list[int]:
             )
         )
         have_current = True
-    return [trial.number for trial in states(study, TrialState.WAITING)]
+    needed = trials - len(states(study, *FINISHED, TrialState.RUNNING))
+    return [trial.number for trial in states(study, TrialState.WAITING)][: max(needed, 0)]
 
 
 def revive(study: Study) -> None:

@@ -123,6 +123,23 @@ def test_search_from_one_seed_is_one_search(done: Done, tmp_path: Path) -> None:
             np.testing.assert_array_equal(one.test.returns, other.test.returns)
 
 
+def test_fewer_trials_than_before_are_enough_in_every_fold(
+    storage: RDBStorage, tmp_path: Path
+) -> None:
+    """The first fold has six done, the second none: three in each are wanted now."""
+    many = small.search(tmp_path, trials=6)
+
+    def interrupt(counts: Counts, _problem: str) -> None:
+        if counts.done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(many, storage, InlineSender(storage), interrupt)
+    few = replace(many, trials=3)
+    studies = run(few, storage, InlineSender(storage), silent)
+    assert [fold.count for fold in outcome_of(few.folds, studies, few.settings).folds] == [6, 3]
+
+
 def test_other_data_seed_or_configuration_is_another_search(done: Done, tmp_path: Path) -> None:
     wanted, _, _ = done
     assert small.search(tmp_path, seed=2).id != wanted.id
@@ -167,6 +184,18 @@ def test_what_a_dead_worker_had_is_made_anew_with_its_values(
     assert study.trials[2].state == TrialState.WAITING
     assert study.trials[2].params == {"providence.dead_band.1": value}
     assert not finish(study, dead, TrialState.COMPLETE, [0.0, 0.0, 0.0])
+
+
+def test_data_that_were_moved_are_found_by_the_next_call(
+    storage: RDBStorage, tmp_path: Path
+) -> None:
+    _, spec = _study(storage, tmp_path)
+    (tmp_path / "moved").mkdir()
+    for name in ("BTC_1m.csv", "ETH_1m.csv"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    wanted = small.search(tmp_path / "moved", trials=2)
+    assert wanted.specs()[0].name == spec.name
+    run(wanted, storage, InlineSender(storage), silent)
 
 
 def test_a_paused_search_leaves_its_trials_waiting(storage: RDBStorage, tmp_path: Path) -> None:
@@ -243,9 +272,9 @@ def test_who_waits_sees_rate_and_rest_and_what_is_in_the_way() -> None:
         stream = StringIO()
         console = Console(file=stream, force_terminal=terminal, width=120)
         with TrialProgress(20, console) as progress:
-            progress(Counts(wanted=20, complete=4), "")
-            progress(Counts(wanted=20, complete=4, waiting=16), "no research worker takes trials")
-            progress(Counts(wanted=20, complete=18, pruned=2), "")
+            progress(Counts(wanted=20, done=4), "")
+            progress(Counts(wanted=20, done=4, waiting=16), "no research worker takes trials")
+            progress(Counts(wanted=20, done=20, pruned=2), "")
         shown = stream.getvalue()
         assert "4 trials of an earlier call are kept" in shown
         assert shown.count("no research worker takes trials") == 1
