@@ -56,6 +56,7 @@ _RECONCILE_TYPES = frozenset(
         "userFills",
         "userFillsByTime",
         "historicalOrders",
+        "userNonFundingLedgerUpdates",  # deposits: without them no day's loss is known
     }
 )
 

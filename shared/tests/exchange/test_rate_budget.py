@@ -26,6 +26,7 @@ from shared.exchange.rate_budget import (
     weight_of,
     weight_of_reply,
 )
+from shared.exchange.transport import priority_of
 
 PER_MINUTE = 1_000
 LIMITS = Limits(PER_MINUTE, in_flight=50)
@@ -243,3 +244,17 @@ def test_an_empty_redis_starts_a_full_bucket(redis_client: redis.Redis) -> None:
     redis_client.flushall()
     redis_client.script_flush()
     assert take(bucket, 10, "read") == 0
+
+
+@pytest.mark.parametrize(
+    ("info_type", "priority"),
+    [
+        ("clearinghouseState", "reconcile"),
+        ("userNonFundingLedgerUpdates", "reconcile"),
+        ("userFillsByTime", "reconcile"),
+        ("allMids", "read"),
+        ("candleSnapshot", "read"),
+    ],
+)
+def test_what_the_account_rests_on_goes_before_the_market(info_type: str, priority: str) -> None:
+    assert priority_of(info_type) == priority

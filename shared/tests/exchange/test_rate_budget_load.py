@@ -68,11 +68,11 @@ def load(number: int, url: str, client_options: dict[str, Any], results: Any) ->
                 manager.info("l2Book", coin="BTC", priority="exit", max_wait_secs=5.0)
                 told["exit_secs"].append(time.monotonic() - started)
             else:
-                manager.info("allMids", max_wait_secs=0.2)
+                manager.info("allMids", max_wait_secs=0.1)
             told["sent"] += 1
         except BudgetExhausted:
             told["dropped"] += 1
-            time.sleep(0.1)
+            time.sleep(0.05)
         except RateLimited:
             told["limited"].append(time.monotonic() - begun)
     results.put(told)
@@ -109,17 +109,20 @@ def test_ten_processes_at_ten_times_the_load(
     told, elapsed_secs = run_fleet(venue, redis_server)
     sent = sum(one["sent"] for one in told)
     asked = sent + sum(one["dropped"] for one in told)
+    limited = sum(len(one["limited"]) for one in told)
     late = [secs for one in told for secs in one["limited"] if secs > 60 or not REAL_SECS]
     assert late == [], "the venue answered 429"
     burst, refill = SCALE.budget * 0.2, SCALE.budget * 0.8 / 60
-    assert WEIGHT * sent <= burst + refill * elapsed_secs
+    allowed = burst + refill * elapsed_secs
+    assert WEIGHT * sent <= allowed
+    assert WEIGHT * asked >= 10 * allowed, "that was not ten times the load"
     assert WEIGHT * sent >= 0.5 * (burst / 2 + refill * SCALE.secs), "the budget was not used"
-    assert asked >= 3 * sent
     exits = [secs for one in told for secs in one["exit_secs"]]
     assert len(exits) >= 3
     assert max(exits) < EXIT_WAIT_SECS, "an exit queued behind reads"
     print(  # noqa: T201 (figures of the long run)
-        f"{elapsed_secs:.0f} s, asked {asked}, sent {sent}, slowest exit {max(exits):.3f} s"
+        f"{elapsed_secs:.0f} s, asked {asked}, sent {sent}, 429s {limited}, "
+        f"slowest of {len(exits)} exits {max(exits):.3f} s"
     )
 
 
