@@ -102,7 +102,7 @@ def gather(arguments: Sequence[str], wanted: Wanted, settings: Settings) -> Gath
         source, _, dataset = argument.partition(":")
         if source == MARIADB:
             _from_mariadb(found, dataset or TICKS, wanted, settings)
-        elif is_archive(Path(source)) and not Path(argument).is_file():
+        elif grows(argument):
             _from_archive(found, Archive(Path(source)), dataset, wanted, settings)
         else:
             files.append(argument)
@@ -117,6 +117,12 @@ def is_archive(folder: Path) -> bool:
     """Whether a folder has the recorder's layout."""
     names = (PRICES, FUNDING, *_CANDLES)
     return folder.is_dir() and any((folder / name).is_dir() for name in names)
+
+
+def grows(argument: str) -> bool:
+    """Whether what an argument names is still being written: an archive, or MariaDB."""
+    source, _, _ = argument.partition(":")
+    return source == MARIADB or (is_archive(Path(source)) and not Path(argument).is_file())
 
 
 def _from_files(found: Gathered, files: Sequence[str], wanted: Wanted) -> None:
@@ -244,7 +250,9 @@ def _stored_candles(conn: Connection, found: Gathered, dataset: str, wanted: Wan
     f = funding_rates.c
     for symbol in sorted(found.prices):
         rates = conn.execute(
-            select(f.time_ms, f.rate).where(f.symbol == symbol).order_by(f.time_ms)
+            select(f.time_ms, f.rate)
+            .where(f.symbol == symbol, f.time_ms <= int(last))
+            .order_by(f.time_ms)
         ).all()
         times = np.array([row.time_ms for row in rates], dtype=np.int64)
         rate = np.array([row.rate for row in rates], dtype=np.float64)

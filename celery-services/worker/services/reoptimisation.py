@@ -68,7 +68,7 @@ class Reoptimisation:
         research = self.settings.research.reoptimisation
         start_ms = self.clock.now_ms()
         data = research.data or (str(self.settings.recorder.path),)
-        wanted = plan(Request(data=data, to_ms=midnight_ms), self.settings, research.trials)
+        wanted = plan(Request(data=data, to_ms=midnight_ms - 1), self.settings, research.trials)
 
         def renew(_counts: Counts, _problem: str) -> None:
             self.claim.renew()

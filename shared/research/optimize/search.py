@@ -33,7 +33,9 @@ from shared.research.optimize.studies import (
     top_up,
 )
 from shared.research.optimize.work import identity
+from shared.research.performance import DAY_MS
 from shared.research.request import Inputs, Request, load
+from shared.research.sources import grows
 
 BACKTESTED: Final = (
     "providence",
@@ -105,6 +107,9 @@ def plan(
 ) -> Optimisation:
     """Read the data and lay out the folds.
 
+    Without an end, what is still being recorded counts until the last midnight (UTC): workers are
+    to find the same, and the same call on the same day goes on with the same search.
+
     Raises
     ------
     ResearchError
@@ -119,6 +124,9 @@ def plan(
         raise ResearchError(f"trials is {wanted}; allowed is 2 to 100,000")
     if request.runs is None:
         request = replace(request, runs=settings.research.runs)
+    if request.to_ms is None and any(map(grows, request.data)):
+        now_ms = time.time_ns() // 1_000_000
+        request = replace(request, to_ms=now_ms // DAY_MS * DAY_MS - 1)
     inputs = load(request, settings)
     if not inputs.prices:
         raise ResearchError("mariadb:ticks cannot be cut into folds; name mariadb:candles_1m")

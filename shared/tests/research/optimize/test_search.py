@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
@@ -15,6 +16,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 from sqlalchemy import text
 
+from shared.market_data.archive import Archive
+from shared.research.data.importing import import_rows, read_file
 from shared.research.errors import ResearchError
 from shared.research.optimize import work
 from shared.research.optimize.outcome import Outcome, outcome_of
@@ -31,8 +34,10 @@ from shared.research.optimize.studies import (
     top_up,
 )
 from shared.research.optimize.work import prepared, run_trial
+from shared.research.performance import DAY_MS
 from shared.research.request import Request
 from shared.tests.research.optimize import small
+from shared.tests.research.samples import FIRST_MS, MINUTE_MS, candle_text, walk, write
 
 
 @pytest.fixture
@@ -196,6 +201,22 @@ def test_data_that_were_moved_are_found_by_the_next_call(
     wanted = small.search(tmp_path / "moved", trials=2)
     assert wanted.specs()[0].name == spec.name
     run(wanted, storage, InlineSender(storage), silent)
+
+
+def test_an_archive_that_grows_is_the_same_search_until_midnight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    price, archive, found = walk(2_000, 9, 3_000.0), Archive(tmp_path / "archive"), []
+    midnight_ms = (FIRST_MS // DAY_MS + 2) * DAY_MS
+    monkeypatch.setattr(time, "time_ns", lambda: (midnight_ms + 3 * 3_600_000) * 1_000_000)
+    for first, end in ((0, 1_700), (1_700, 2_000)):
+        text = candle_text(price[first:end], FIRST_MS + first * MINUTE_MS)
+        rows = read_file("BTC", write(tmp_path / "BTC.csv", text))
+        import_rows(archive, *rows, lambda _: None)
+        wanted = plan(Request(data=(str(archive.root),)), small.settings(), 3)
+        assert wanted.inputs.series.last_ms <= midnight_ms
+        found.append((wanted.id, wanted.specs()[0].to_json()))
+    assert found[0] == found[1]
 
 
 def test_a_paused_search_leaves_its_trials_waiting(storage: RDBStorage, tmp_path: Path) -> None:
