@@ -127,6 +127,9 @@ def test_a_search_proposes_a_diff_and_changes_nothing(
     (row,) = told(engine)
     assert "out of sample" in row.body
     assert str(tmp_path / "artifacts") in row.body
+    # minutes are not what the platform ticks in, and a proposal from them is never praised
+    assert "the platform every 5 s: there the same values are another strategy" in row.body
+    assert row.title == "Re-optimisation: nothing that is proven to be better"
     if proposal is not None:
         assert proposal.read_text().startswith("--- a/config.yml")
         assert str(proposal) in row.body

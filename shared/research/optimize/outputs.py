@@ -246,7 +246,7 @@ def _write_page(
         f"Optimisation on {', '.join(series.symbols)}",
         subtitle,
         _cards(outcome, stats),
-        notes(outcome),
+        [*notes(outcome), *other_ticks(wanted)],
         [Picture(path, CAPTIONS[name]) for name, path in pictures.items()],
         tables,
         f"Written by make optimize, search {wanted.id}. config.json beside this page holds "
@@ -323,6 +323,19 @@ def notes(outcome: Outcome) -> list[str]:
     if walk.orders < 100:
         found.append(f"The choices sent {walk.orders} orders in all: few to judge by.")
     return found
+
+
+def other_ticks(wanted: Optimisation) -> list[str]:
+    """A sentence where the search was made on other ticks than the platform's own."""
+    searched, own = wanted.inputs.series.interval_ms, wanted.settings.interval_ms
+    if searched == own:
+        return []
+    text = (
+        f"Windows and look-backs are counted in ticks. This search ticked every {searched / 1000:g}"
+        f" s, the platform every {own / 1000:g} s: there the same values are another strategy. "
+        "Search with INTERVAL, on prices as fine as that, before you apply anything."
+    )
+    return [text]
 
 
 def verdict(outcome: Outcome) -> str:
