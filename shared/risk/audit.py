@@ -117,12 +117,13 @@ class AuditTrail:
             self._file.close()
 
     def _open(self) -> None:
-        self._file = self._path.open("ab", buffering=0)
+        file = self._path.open("ab", buffering=0)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._file.close()
+            file.close()
             raise AuditError(f"{self._path}: another process writes this trail") from None
+        self._file = file
         _cut_torn_tail(self._path)
         self._file.seek(0, os.SEEK_END)
         self._end = chain_end(self._path)
@@ -149,12 +150,21 @@ class AuditTrail:
             self._synced_at = now
 
     def _rotate(self) -> None:
-        """Continue the chain in a new file; the full one keeps its lines under another name."""
-        first = _first_seq(self._path)
-        os.fsync(self._file.fileno())
-        self._path.rename(self._path.with_name(f"{self._path.stem}-{first:012d}.jsonl"))
-        self._file.close()
-        self._open()
+        """Continue the chain in a new file; the full one keeps its lines under another name.
+
+        Where the disk refuses, the full file goes on, and the next line tries again.
+        """
+        full = self._file
+        try:
+            os.fsync(full.fileno())
+            if self._path.exists():  # or the last attempt came no further than this
+                first = _first_seq(self._path)
+                self._path.rename(self._path.with_name(f"{self._path.stem}-{first:012d}.jsonl"))
+            self._open()
+        except OSError:
+            self._file = full
+            return
+        full.close()
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:

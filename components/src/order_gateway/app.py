@@ -15,7 +15,6 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
-from order_gateway.clock import wall_ms
 from order_gateway.errors import NotFound
 from order_gateway.http_errors import add_error_handlers
 from order_gateway.http_guard import ASSETS, RequestGuard, UnauthorizedLog
@@ -86,7 +85,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         RequestGuard,
         token=gateway.token,
         max_body_bytes=gateway.max_body_bytes,
-        unauthorized=UnauthorizedLog(gateway.audit, wall_ms),
+        unauthorized=UnauthorizedLog(gateway.audit),
     )
     add_error_handlers(app)
     app.include_router(_order_routes(gateway))

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView
+from order_gateway.audit_writer import AuditWriter
 from order_gateway.errors import Conflict, GatewayError, NotFound, NotReady
 from order_gateway.journal import Journal
 from order_gateway.markets import Markets
@@ -23,7 +24,6 @@ from shared.observation import Known
 from shared.orders.intents import OrderRequest, plan_intent_id
 from shared.orders.replies import CancelVerdict
 from shared.orders.states import OrderState
-from shared.risk.audit import AuditError, AuditTrail
 from shared.storage.orders import OrderRecord
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class Exits:
         account: AccountView,
         desk: SigningDesk,
         sender: ActionSender,
-        audit: AuditTrail,
+        audit: AuditWriter,
         cancel_expiry_ms: int,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -186,8 +186,5 @@ class Exits:
             expires_after_ms=self._clock_ms() + self._cancel_expiry_ms,
         )
         fields = {"cloid": record.cloid, "intent_id": record.intent_id, "nonce": action.nonce}
-        try:
-            self._audit.append("cancel", self._clock_ms(), {**fields, "reason": reason})
-        except AuditError as error:
-            log.error("audit_trail_failed", reason=str(error))  # noqa: TRY400
+        self._audit.write("cancel", {**fields, "reason": reason})
         return self._sender.cancel(action)

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView, account_facts
+from order_gateway.audit_writer import AuditWriter
 from order_gateway.errors import Conflict
 from order_gateway.ledger import net_transfers
 from order_gateway.readiness import Readiness
@@ -22,7 +22,6 @@ from shared.exchange.payloads import AccountSnapshot, Fill
 from shared.exchange.precision import plain
 from shared.exchange_manager import ExchangeManager
 from shared.observation import Known
-from shared.risk.audit import AuditError, AuditTrail
 from shared.risk.checks import daily_loss
 from shared.risk.limits import DayBaseline, KillSwitch, RiskLimits
 from shared.risk.round_trips import LargeLoss
@@ -54,7 +53,7 @@ class RiskGuard:
         manager: ExchangeManager,
         account: AccountView,
         limits: RiskLimits,
-        audit: AuditTrail,
+        audit: AuditWriter,
         readiness: Readiness,
         pause_on_external_fill: bool,
         clock_ms: Callable[[], int],
@@ -145,7 +144,7 @@ class RiskGuard:
                 "time_ms": fill.time_ms,
             }
             log.error("external_fill", **fields)
-            self._write("external_fill", fields)
+            self._audit.write("external_fill", fields)
 
     def large_loss(self, loss: LargeLoss) -> None:
         """Report a round trip that lost too much; its symbol was paused with the fills."""
@@ -156,7 +155,7 @@ class RiskGuard:
             "limit": plain(loss.limit_usd),
         }
         log.error("round_trip_loss", **fields)
-        self._write("round_trip_loss", fields, sync=True)
+        self._audit.write("round_trip_loss", fields, sync=True)
 
     def _store_switch(self) -> None:
         """Store a switch that was set while the database was away."""
@@ -171,7 +170,7 @@ class RiskGuard:
         if symbol not in self._load().pauses:
             raise Conflict(f"{symbol} is not paused")
         self._pause(symbol, False, reason=reason, actor=actor)
-        self._write("symbol_resumed", {"symbol": symbol, "reason": reason, "actor": actor})
+        self._audit.write("symbol_resumed", {"symbol": symbol, "reason": reason, "actor": actor})
 
     def _pause(self, symbol: str, paused: bool, *, reason: str, actor: str) -> None:
         with UnitOfWork(self._engine) as uow:
@@ -189,7 +188,7 @@ class RiskGuard:
             store.set_ledger_cursor(account.venue_ms, now_ms)
             uow.commit()
         value = plain(account.account_value)
-        self._write("day_started", {"day": baseline.day, "account_value": value})
+        self._audit.write("day_started", {"day": baseline.day, "account_value": value})
 
     def _shift_by_transfers(
         self, state: RiskState, baseline: DayBaseline, account: AccountSnapshot
@@ -207,7 +206,7 @@ class RiskGuard:
             store.set_ledger_cursor(account.venue_ms, now_ms)
             uow.commit()
         if net_usd != 0:
-            self._write("baseline_shifted", {"net_transfers_usd": plain(net_usd)})
+            self._audit.write("baseline_shifted", {"net_transfers_usd": plain(net_usd)})
         return shifted
 
     def _switch(self, engaged: bool, reason: str, actor: str) -> KillSwitch:
@@ -228,15 +227,9 @@ class RiskGuard:
             "kill_switch_set" if engaged else "kill_switch_lifted", reason=reason, actor=actor
         )
         event = "kill_switch_set" if engaged else "kill_switch_lifted"
-        self._write(event, {"reason": reason, "actor": actor}, sync=True)
+        self._audit.write(event, {"reason": reason, "actor": actor}, sync=True)
         return switch
 
     def _load(self) -> RiskState:
         with UnitOfWork(self._engine) as uow:
             return RiskStateStore(uow.conn).load()
-
-    def _write(self, event: str, fields: dict[str, Any], *, sync: bool = False) -> None:
-        try:
-            self._audit.append(event, self._clock_ms(), fields, sync=sync)
-        except AuditError as error:
-            log.error("audit_trail_failed", reason=str(error))  # noqa: TRY400

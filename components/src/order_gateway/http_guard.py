@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
 
 import orjson
 import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.risk.audit import AuditError, AuditTrail
+from order_gateway.audit_writer import AuditWriter
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +25,8 @@ UNAUTHORIZED_EVERY_SECS = 1.0
 class UnauthorizedLog:
     """Notes refused requests in the audit trail, at most one line per second, with a count."""
 
-    def __init__(self, audit: AuditTrail, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, audit: AuditWriter) -> None:
         self._audit = audit
-        self._clock_ms = clock_ms
         self._noted_at = float("-inf")
         self._unnoted = 0
 
@@ -43,10 +41,7 @@ class UnauthorizedLog:
 
     def _write(self, fields: dict[str, object]) -> None:
         log.warning("unauthorized", **fields)
-        try:
-            self._audit.append("unauthorized", self._clock_ms(), fields)
-        except AuditError as error:
-            log.error("audit_trail_failed", reason=str(error))  # noqa: TRY400
+        self._audit.write("unauthorized", fields)
 
 
 class RequestGuard:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-import structlog
-
 from order_gateway.account import AccountView
+from order_gateway.audit_writer import AuditWriter
 from order_gateway.errors import InvalidOrder, NotReady, RiskBlocked
 from order_gateway.markets import Market, Markets
 from order_gateway.prices import PriceReader
@@ -17,12 +16,9 @@ from shared import instruments
 from shared.exchange.precision import FilterViolation, plain
 from shared.observation import Known, Observation, Stale
 from shared.orders.intents import OrderRequest
-from shared.risk.audit import AuditError, AuditTrail
 from shared.risk.checks import Blocked
 from shared.risk.limits import OrderFacts
 from shared.storage.risk_state import RiskState
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class OrderCheck:
         prices: PriceReader,
         account: AccountView,
         risk: RiskGate,
-        audit: AuditTrail,
+        audit: AuditWriter,
         max_slippage_bps: Decimal,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -103,14 +99,12 @@ class OrderCheck:
         }
         if isinstance(decision, Blocked):
             rule = {"rule": decision.rule, "value": decision.value, "limit": decision.limit}
-            self._record("order_blocked", {**fields, **rule}, required=False)
+            self._audit.write("order_blocked", {**fields, **rule})
             instruments.record_risk_block(decision.rule)
             raise RiskBlocked(decision.rule, decision.value, decision.limit)
-        try:
-            self._record("order_allowed", fields, required=not facts.reduce_only)
-        except NotReady:
+        if not self._audit.write("order_allowed", fields) and not facts.reduce_only:
             self._risk.release(intent_id, traded=False)
-            raise
+            raise NotReady("the audit trail cannot be written; only exits are taken")
 
     def _limit_price(
         self, request: OrderRequest, market: Market, reference: Observation[Decimal]
@@ -137,12 +131,3 @@ class OrderCheck:
             return True
         position = account.value.positions.get(request.symbol)
         return position is None or size >= abs(position.size)
-
-    def _record(self, event: str, fields: dict[str, object], *, required: bool) -> None:
-        """Write to the audit trail; without it nothing new is opened, but exits go on."""
-        try:
-            self._audit.append(event, self._clock_ms(), fields)
-        except AuditError as error:
-            log.error("audit_trail_failed", reason=str(error))  # noqa: TRY400
-            if required:
-                raise NotReady(f"the audit trail cannot be written: {error}") from error

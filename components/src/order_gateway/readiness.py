@@ -6,7 +6,16 @@ import threading
 
 from order_gateway.errors import NotReady
 
-CONDITIONS = ("database", "lease", "recovery", "markets", "leverage", "venue", "kill_switch")
+CONDITIONS = (
+    "database",
+    "lease",
+    "recovery",
+    "markets",
+    "leverage",
+    "venue",
+    "kill_switch",
+    "audit_trail",
+)
 NEEDED_BY_EXITS = ("lease", "markets")
 
 
@@ -17,6 +26,7 @@ class Readiness:
         self._lock = threading.Lock()
         self._unmet: dict[str, str] = dict.fromkeys(CONDITIONS, "not checked yet")
         self.met("kill_switch")
+        self.met("audit_trail")
 
     def met(self, condition: str) -> None:
         """Mark a condition as met."""

@@ -12,6 +12,7 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView
+from order_gateway.audit_writer import AuditWriter
 from order_gateway.dead_man import DeadManSwitch
 from order_gateway.emergency_exits import EmergencyExits
 from order_gateway.errors import GatewayError
@@ -59,6 +60,7 @@ class Runtime:
     risk: RiskGate
     guard: RiskGuard
     account: AccountView
+    audit: AuditWriter
     fills: FillsConsumer
     fills_interval_secs: float
     hints: FillHints | None
@@ -195,6 +197,7 @@ class Runtime:
             self.markets.load(self.manager.markets())
 
     def _account_round(self) -> None:
+        self.audit.try_again()
         newly_set = self.guard.watch()
         reading = self.account.latest()
         if isinstance(reading, Known):

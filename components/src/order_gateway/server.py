@@ -61,7 +61,7 @@ def serve(settings: Settings, secrets: Secrets, listener: socket.socket) -> int:
         server.run(sockets=[listener])
     finally:
         gateway.runtime.stop()
-        gateway.audit.close()
+        gateway.trail.close()
         gateway.manager.close()
         opentelemetry_config.flush_traces()
     return EXIT_CRASHED if server.crashed else EXIT_OK

@@ -11,6 +11,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from order_gateway.account import AccountView
+from order_gateway.audit_writer import AuditWriter
 from order_gateway.clock import wall_ms
 from order_gateway.connections import make_pooled_engine
 from order_gateway.dead_man import DeadManSwitch
@@ -57,7 +58,8 @@ class Gateway:
     guard: RiskGuard
     journal: Journal
     readiness: Readiness
-    audit: AuditTrail
+    audit: AuditWriter
+    trail: AuditTrail
     runtime: Runtime
     manager: ExchangeManager
     token: str
@@ -73,7 +75,8 @@ class _Edges:
     engine: Engine
     client: Redis
     manager: ExchangeManager
-    audit: AuditTrail
+    trail: AuditTrail
+    audit: AuditWriter
     limits: RiskLimits
     readiness: Readiness
     keeper: LeaseKeeper
@@ -112,6 +115,7 @@ def build(settings: Settings, secrets: Secrets, on_crash: Callable[[], None]) ->
         journal=edges.journal,
         readiness=edges.readiness,
         audit=edges.audit,
+        trail=edges.trail,
         runtime=_runtime(edges, orders, guard, on_crash),
         manager=edges.manager,
         token=secrets.order_gateway.token.get_secret_value(),
@@ -132,15 +136,18 @@ def _edges(settings: Settings, secrets: Secrets) -> _Edges:
     journal = Journal(engine, keeper, signer.address, wall_ms)
     nonces = NonceAllocator(wall_ms)
     account = AccountView(manager, wall_ms)
+    trail = AuditTrail(settings.risk.audit_trail)
+    readiness = Readiness()
     return _Edges(
         settings=settings,
         wallet=wallet,
         engine=engine,
         client=client,
         manager=manager,
-        audit=AuditTrail(settings.risk.audit_trail),
+        trail=trail,
+        audit=AuditWriter(trail, readiness, wall_ms),
         limits=limits,
-        readiness=Readiness(),
+        readiness=readiness,
         keeper=keeper,
         signer=signer,
         journal=journal,
@@ -257,6 +264,7 @@ def _runtime(
         risk=edges.risk,
         guard=guard,
         account=edges.account,
+        audit=edges.audit,
         fills=fills,
         fills_interval_secs=settings.order_gateway.fills_interval_secs,
         hints=_hints(edges),

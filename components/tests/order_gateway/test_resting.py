@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 from typing import Any
 
+from shared.risk.audit import Intact, verify
 from shared.testing.servers import wait_until
 
 
@@ -96,6 +98,28 @@ def test_frozen_feed_stops_opening_but_exits_use_the_book(
     assert gateway.refusal(gateway.planned("BTC", "buy", "0.001"))["rule"] == "price_age"
     exit_body = gateway.planned("SOL", "sell", "2", reduce_only=True)
     assert gateway.execute(exit_body)["state"] == "FILLED"
+
+
+def test_full_disk_stops_opening_and_says_so_but_exits_go_on(gateway: Any, venue: Any) -> None:
+    assert gateway.execute(gateway.planned("SOL", "buy", "2"))["state"] == "FILLED"
+    lines = gateway.audit_file.read_bytes().count(b"\n")
+    unlimited = resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE)
+    full = (gateway.audit_file.stat().st_size, unlimited[1])
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, full)  # not a byte more, anywhere
+
+    refused = gateway.post("/execute_order", gateway.planned("BTC", "buy", "0.001"))
+    assert refused.status_code == 503
+    assert "audit trail" in refused.json()["message"]
+    assert "audit_trail" in gateway.get("/ready").json()["unmet"]
+    assert gateway.get("/ready").status_code == 503
+    exit_body = gateway.planned("SOL", "sell", "2", reduce_only=True)
+    assert gateway.execute(exit_body)["state"] == "FILLED"
+
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    wait_until(lambda: gateway.get("/ready").status_code == 200, 20, "the trail to be resumed")
+    assert gateway.execute(gateway.planned("BTC", "buy", "0.001"))["state"] == "FILLED"
+    assert isinstance(verify(gateway.audit_file), Intact)
+    assert gateway.audit_file.read_bytes().count(b"\n") > lines
 
 
 def test_trade_of_someone_else_is_audited_and_pauses_its_symbol(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -130,6 +131,30 @@ def test_full_disk_is_reported_and_the_chain_survives_it(
     trail.close()
     assert [json.loads(x)["at_ms"] for x in path.read_bytes().splitlines()] == [1, 3]
     assert isinstance(verify(path), Intact)
+
+
+@pytest.mark.parametrize("refused", ["rename", "open"])
+def test_a_rotation_that_the_disk_refuses_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    trail = AuditTrail(path, max_bytes=300)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, refused, refuse)
+        for at_ms in range(4):
+            trail.append("order_allowed", at_ms, {})
+    for at_ms in range(4, 8):
+        trail.append("order_allowed", at_ms, {})
+    trail.close()
+    files = [*sorted(tmp_path.glob("audit-*.jsonl")), path]
+    assert len(files) > 1
+    assert main(["verify", *map(str, files)]) == 0
+    lines = [json.loads(x) for file in files for x in file.read_bytes().splitlines()]
+    assert [line["at_ms"] for line in lines] == list(range(8))
 
 
 def test_command_line_says_what_is_wrong(
