@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from redis import Redis
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from shared.config import Secrets, Settings
 from shared.providence.codes import Status
-from shared.providence.run_state import Records, from_json
+from shared.providence.run_state import Records, StateLayoutError, from_json
 from shared.storage import cohorts, tables
 from shared.storage.run_state_store import RedisRunStateStore
 from shared.storage.run_store import MariaRunStore
@@ -143,6 +143,28 @@ def test_flushed_redis_goes_on_with_the_same_pnl(rig: Rig) -> None:
             rig.redis.flushall()
         result = service.run(0, tick)
         assert (result.rebuilt > 0) == (place in (0, 25, 61, 62))
+    rig.assert_as_reference()
+
+
+def test_checkpoint_of_an_older_layout_is_refused_by_name_and_nothing_is_lost(rig: Rig) -> None:
+    """Redis is empty and no migration reads the checkpoint; once one does, the run goes on."""
+    ticks, t = rig.world.ticks, tables.run_checkpoints
+    rig.service().run(0, ticks[20])
+    rig.redis.flushall()
+    with rig.engine.begin() as conn:
+        whole = {(row.tick, row.record) for row in conn.execute(select(t).where(t.c.run_id == 5))}
+        for tick, record in whole:
+            old = record[:8] + bytes([0]) + record[9:]
+            conn.execute(update(t).where(t.c.run_id == 5, t.c.tick == tick).values(record=old))
+    with pytest.raises(StateLayoutError, match="run 5: record layout 0 cannot be read"):
+        rig.service().run(0, ticks[21])
+    shard = rig.runs.shard(0)
+    assert shard is not None
+    assert shard.last_tick == ticks[20]
+    with rig.engine.begin() as conn:
+        for tick, record in whole:
+            conn.execute(update(t).where(t.c.run_id == 5, t.c.tick == tick).values(record=record))
+    rig.service().run(0, ticks[-1])
     rig.assert_as_reference()
 
 
