@@ -30,12 +30,12 @@ def mutate(
     parents: Records,
     space: ParameterSpace,
     clone_rules: CloneRules,
-    recent_entropy: RecentEntropy,
+    recent_entropy: RecentEntropy | SortedEntropy,
 ) -> None:
     """Set every parameter of ``children`` to that of its parent, mutated; at least one of each."""
     scale, leap = clone_rules.mutation_scale, clone_rules.integer_step_probability
-    ids, products = np.unique(parents["product_id"], return_inverse=True)
-    recent = SortedEntropy(recent_entropy, space, ids.tolist())
+    recent = SortedEntropy.of(recent_entropy, space, np.unique(parents["product_id"]).tolist())
+    products = recent.products(parents["product_id"])
     axes = (space.orders, space.delays, space.windows)
     old = [
         _nearest(parents[field].astype(np.int64), allowed)

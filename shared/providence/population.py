@@ -88,7 +88,7 @@ def parent_weights(records: Records, now_ms: int, clone_rules: CloneRules) -> Fl
     )
     if not fit.any():
         return weights
-    rate = log_growth(records[fit]) * MS_PER_HOUR / age_ms[fit]
+    rate = log_growth(records)[fit] * MS_PER_HOUR / age_ms[fit]
     trades = records["trades"][fit]
     own = trades / (trades + clone_rules.shrinkage)
     weights[fit] = np.maximum(own * rate + (1.0 - own) * rate.mean(), 0.0)
@@ -110,7 +110,7 @@ def draw(
     space: ParameterSpace,
     product_ids: Sequence[int],
     symbol_counts: Mapping[int, int],
-    recent_entropy: RecentEntropy,
+    recent_entropy: RecentEntropy | SortedEntropy,
     max_leverage: Mapping[int, float],
     *,
     desired: int,
@@ -132,7 +132,7 @@ def draw(
     -------
     At most ``n`` records, fewer where caps or missing entropy leave no room; ``run_id`` is 0.
     """
-    recent = SortedEntropy(recent_entropy, space, product_ids)
+    recent = SortedEntropy.of(recent_entropy, space, product_ids)
     room = _room(space, product_ids, symbol_counts, desired)
     products = _draw_products(rng, n, recent.ready, [room[p] for p in product_ids])
     records = new_records(len(products))
@@ -157,7 +157,7 @@ def clone(
     parents: Records,
     space: ParameterSpace,
     clone_rules: CloneRules,
-    recent_entropy: RecentEntropy,
+    recent_entropy: RecentEntropy | SortedEntropy,
     max_leverage: Mapping[int, float],
     *,
     spawn_tick: int,
@@ -204,7 +204,7 @@ def fill_vacancies(
     space: ParameterSpace,
     clone_rules: CloneRules,
     product_ids: Sequence[int],
-    recent_entropy: RecentEntropy,
+    recent_entropy: RecentEntropy | SortedEntropy,
     max_leverage: Mapping[int, float],
     *,
     desired: int,
@@ -241,8 +241,8 @@ def fill_vacancies(
 
 def count_symbols(records: Records) -> dict[int, int]:
     """Records per product id."""
-    ids, counts = np.unique(records["product_id"], return_counts=True)
-    return {int(product_id): int(count) for product_id, count in zip(ids, counts, strict=True)}
+    counts = np.bincount(records["product_id"]) if len(records) else np.zeros(0, dtype=np.int64)
+    return {int(product_id): int(counts[product_id]) for product_id in np.flatnonzero(counts)}
 
 
 def _room(

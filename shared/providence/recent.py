@@ -36,8 +36,25 @@ class SortedEntropy:
         self._values = values
         self._counts = np.isfinite(values).sum(axis=1)
         self._products = len(product_ids)
+        self._order = np.argsort(np.asarray(product_ids, dtype=np.int64))
+        self._ids = np.asarray(product_ids, dtype=np.int64)[self._order]
         enough = self._counts >= space.theta_min_samples
         self.ready: NDArray[np.bool_] = enough.reshape(len(space.cells), len(product_ids))
+
+    @classmethod
+    def of(
+        cls,
+        recent: RecentEntropy | SortedEntropy,
+        space: ParameterSpace,
+        product_ids: Sequence[int],
+    ) -> SortedEntropy:
+        """``recent`` itself if it is sorted already; then it has these products."""
+        return recent if isinstance(recent, cls) else cls(recent, space, product_ids)  # type: ignore[arg-type]
+
+    def products(self, product_ids: NDArray[np.integer]) -> Rows:
+        """Place of each product among those given."""
+        places: Rows = self._order[np.searchsorted(self._ids, product_ids)]
+        return places
 
     def theta(self, cells: Rows, products: Rows, quantile: FloatArray) -> FloatArray:
         """Entropy at a quantile (0 to 1) of each run's row, which must be ready."""

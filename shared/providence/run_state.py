@@ -92,6 +92,7 @@ LEDGER_FIELDS: Final = (
 )
 """What fills, one price and one funding index determine; the peak needs every mark between."""
 
+_BYTES: Final = np.dtype((np.void, RUN_DTYPE.itemsize))
 _LAYOUT_OFFSET: Final = 8
 _RUN_ID: Final = slice(16, 24)
 
@@ -118,9 +119,11 @@ def new_records(count: int) -> Records:
 def join(parts: Sequence[Records]) -> Records:
     """One array of all records in order (``np.concatenate`` would turn the byte order of tick)."""
     joined = np.empty(sum(len(part) for part in parts), dtype=RUN_DTYPE)
-    start = 0
+    # as bytes: a copy of fields is ten times slower
+    whole, start = joined.view(_BYTES), 0
     for part in parts:
-        joined[start : start + len(part)] = part
+        plain = np.ascontiguousarray(part, dtype=RUN_DTYPE)
+        whole[start : start + len(part)] = plain.view(_BYTES)
         start += len(part)
     return joined
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shared.providence import population
 from shared.providence.kernel import FloatArray
-from shared.providence.recent import RecentEntropy
+from shared.providence.recent import RecentEntropy, SortedEntropy
 from shared.providence.rules import Cell, CloneRules, ParameterSpace
 from shared.providence.run_state import Records, join, new_records
 
@@ -56,9 +56,10 @@ def conceive(
     split = population.plan_vacancies(rng, count, 0, clone_rules)
     known = candidates() if split.clones else new_records(0)
     weights = population.parent_weights(known, spawn_tick, clone_rules)
+    recent = SortedEntropy(recent_entropy, space, product_ids)
     parents = known[population.choose_parents(rng, known, weights, split.clones, room)]
     clones = population.clone(
-        rng, parents, space, clone_rules, recent_entropy, max_leverage, spawn_tick=spawn_tick
+        rng, parents, space, clone_rules, recent, max_leverage, spawn_tick=spawn_tick
     )
     counts = dict(symbol_counts)
     for product_id, born in population.count_symbols(clones).items():
@@ -69,7 +70,7 @@ def conceive(
         space,
         product_ids,
         counts,
-        recent_entropy,
+        recent,
         max_leverage,
         desired=desired,
         spawn_tick=spawn_tick,

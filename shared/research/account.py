@@ -26,6 +26,7 @@ from shared.reconciliation.exposure import room_usd
 from shared.reconciliation.plan import PlanFilters, PlannedOrder, plan
 from shared.reconciliation.target import Demand, Target, TargetRules, targets
 from shared.research.markets import MarketSpec
+from shared.research.quiet import QuietLooks
 from shared.research.tables import FloatArray
 
 ORDER_DTYPE: Final = np.dtype(
@@ -102,6 +103,12 @@ class Account:
             PlanFilters(OrderFilters(market.sz_decimals), rules.minimum_trade_usd)
             for market in markets
         ]
+        self._quiet = QuietLooks(
+            rules.target,
+            rules.demand,
+            min(float(f.smallest_usd) for f in self._filters),
+            [f.order for f in self._filters],
+        )
         self.cash = rules.start_balance_usd
         self.fees = self.funding = self.slippage = 0.0
         self.expired = 0
@@ -131,7 +138,7 @@ class Account:
         equity, gross, net = np.empty(ticks), np.empty(ticks), np.empty(ticks)
         position = np.empty((ticks, symbols))
         orders: list[tuple[int | float, ...]] = []
-        rows = iter(sums)
+        rows, shares = iter(sums), iter(self._quiet.shares(sums))
         prices, oks = block.price.tolist(), block.ok.tolist()
         indexes, times = block.funding_index.tolist(), block.tick_ms.tolist()
         for t, (tick_ms, is_due) in enumerate(zip(times, due.tolist(), strict=True)):
@@ -139,16 +146,21 @@ class Account:
             self._accrue(indexes[t])
             if self._pending:
                 orders += self._fill(tick_ms, price, ok)
+            worth, total = 0.0, 0.0
             for s in range(symbols):
                 if ok[s]:
                     self._mark[s] = price[s]
-            value = [c * m for c, m in zip(self._coins, self._mark, strict=True)]
-            net[t] = sum(value)
-            equity[t] = self.cash + net[t]
-            gross[t] = sum(map(abs, value))
-            position[t] = self._coins
-            if is_due:
-                self._plan(tick_ms, price, ok, next(rows), float(equity[t]))
+                value = self._coins[s] * self._mark[s]
+                worth += value
+                total += abs(value)
+            net[t], gross[t], position[t] = worth, total, self._coins
+            now = self.cash + worth
+            equity[t] = now
+            if not is_due:
+                continue
+            row, share = next(rows), next(shares)
+            if self._quiet.may_trade(now, share, self._coins, price):
+                self._plan(tick_ms, price, ok, row, now)
         return AccountBlock(
             block.tick_ms, equity, position, gross, net, np.array(orders, dtype=ORDER_DTYPE)
         )
