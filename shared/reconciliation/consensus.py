@@ -41,6 +41,22 @@ class Snapshot:
     dexes: frozenset[str]
     positions: Mapping[str, Decimal]
 
+    @classmethod
+    def read_at(
+        cls,
+        voter: str,
+        venue_ms: int,
+        read_ms: int,
+        dexes: frozenset[str],
+        positions: Mapping[str, Decimal],
+    ) -> Snapshot:
+        """A reading that was complete at ``read_ms`` by its reader's clock.
+
+        It counts as no newer than that: a venue whose clock ran ahead for a while would otherwise
+        make readings from before a fill look later than the fill.
+        """
+        return cls(voter, min(venue_ms, read_ms), dexes, positions)
+
 
 @dataclass(frozen=True, slots=True)
 class Absence:

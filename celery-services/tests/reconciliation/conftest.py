@@ -99,6 +99,7 @@ class World:
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     tids: int = 0
+    venue_ahead_ms: int = 0
 
     def account(self) -> AccountSnapshot:
         held = {
@@ -111,14 +112,21 @@ class World:
         }  # fmt: skip
         total = sum((p.notional for p in held.values()), Decimal(0))
         return AccountSnapshot(
-            "", held, self.value, self.value, Decimal(0), total, Decimal(0), self.clock.now_ms()
+            "",
+            held,
+            self.value,
+            self.value,
+            Decimal(0),
+            total,
+            Decimal(0),
+            self.clock.now_ms() + self.venue_ahead_ms,
         )
 
     def report(self, observer_id: str) -> dict[str, Any]:
         return {
             "observer_id": observer_id,
             "timestamp": self.clock.now_ms(),
-            "venue_time": self.clock.now_ms(),
+            "venue_time": self.clock.now_ms() + self.venue_ahead_ms,
             "dexes": [""],
             "complete": True,
             "positions": {

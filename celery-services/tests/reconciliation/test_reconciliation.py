@@ -112,6 +112,26 @@ def test_a_fill_that_is_not_recorded_yet_is_waited_for_whatever_the_clocks_say(s
     assert why(scene, "BTC").decision == "hold"
 
 
+def test_readings_from_while_the_venues_clock_ran_ahead_are_no_newer_than_they_are(
+    scene: Any,
+) -> None:
+    """Its clock is right again when the order fills; nobody has read the account since."""
+    scene.want(BTC=LONG)
+    scene.world.venue_ahead_ms = 4_000
+    scene.freshen()
+    for observer in ("one", "two"):
+        before = scene.world.report(observer)
+        scene.world.lenses[observer] = lambda _, before=before: (200, before)
+    scene.world.venue_ahead_ms = 0
+    scene.reconciler.reconcile()
+    assert len(scene.world.asked) == 1
+    for _ in range(3):
+        scene.world.clock.advance(500)
+        report = scene.reconciler.reconcile()
+        assert report.looked[0].verdict.decision is Decision.WAIT
+    assert len(scene.world.asked) == 1
+
+
 def dead(_: dict[str, Any]) -> None:
     """Ends the connection without a reply."""
 

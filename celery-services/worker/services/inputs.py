@@ -256,4 +256,6 @@ def _local(conn: Connection) -> Ballot:
     stored = PositionStore(conn).snapshot(LOCAL_VOTER)
     if stored is None:
         return Absence(LOCAL_VOTER, "the account has never been read")
-    return Snapshot(LOCAL_VOTER, stored.venue_ms, stored.dexes, stored.positions)
+    return Snapshot.read_at(
+        LOCAL_VOTER, stored.venue_ms, stored.read_ms, stored.dexes, stored.positions
+    )

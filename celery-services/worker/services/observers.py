@@ -79,7 +79,9 @@ def _read(voter: str, body: bytes) -> tuple[str | None, Ballot]:
     except ReportError as error:
         return None, Absence(voter, f"its report is unusable: {error}")
     sizes = {symbol: held.size for symbol, held in report.positions.items()}
-    return report.observer_id, Snapshot(voter, report.venue_ms, report.dexes, sizes)
+    return report.observer_id, Snapshot.read_at(
+        voter, report.venue_ms, report.read_ms, report.dexes, sizes
+    )
 
 
 def _decoded(body: bytes) -> object:
