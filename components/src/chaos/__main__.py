@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from chaos.outcomes import DamagedOutcomes, OutcomeFile
@@ -34,8 +35,9 @@ from chaos.runner import Outcome, run_seed
 from chaos.schedule import deal
 from demo.running import DemoError
 from shared.config import ConfigError
+from shared.config_sections import ObservabilitySettings
 from shared.native_servers import PROJECT_ROOT
-from shared.opentelemetry_config import setup
+from shared.opentelemetry_config import set_up_logging
 
 OK, VIOLATED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 HOME = PROJECT_ROOT / ".local" / "chaos"
@@ -110,7 +112,7 @@ def _run_batch(
     known: set[tuple[str, str]] = set()
     _say("starting the platform")
     with RunningPlatform(home) as platform:
-        setup("chaos", platform.plan.settings.observability)
+        _log_to(arguments.home / "chaos.log", platform.plan.settings.observability)
         platform.wait_started(START_SECS)
         records = platform.records()
         for seed in seeds:
@@ -119,7 +121,7 @@ def _run_batch(
             outcome = _only_new(run_seed(platform, records, seed, strikes), known)
             outcomes.append(outcome)
             kept.add(outcome)
-            _tell(outcome, len(outcomes), kept.count)
+            _tell(outcomes, kept.count)
 
 
 def _only_new(outcome: Outcome, known: set[tuple[str, str]]) -> Outcome:
@@ -129,10 +131,12 @@ def _only_new(outcome: Outcome, known: set[tuple[str, str]]) -> Outcome:
     return replace(outcome, violations=fresh)
 
 
-def _tell(outcome: Outcome, done: int, count: int) -> None:
+def _tell(outcomes: Sequence[Outcome], count: int) -> None:
+    outcome, done = outcomes[-1], len(outcomes)
     ended = "halted: " + "; ".join(outcome.halts) if outcome.halts else "at target"
     took = "never" if outcome.recovery_secs is None else f"after {outcome.recovery_secs:.1f} s"
-    left = time.strftime("%H:%M:%S", time.gmtime((count - done) * outcome.secs))
+    mean_secs = sum(one.secs for one in outcomes) / done
+    left = timedelta(seconds=round((count - done) * mean_secs))
     _say(
         f"seed {outcome.seed}: {ended}, recovered {took}, {outcome.orders} orders, "
         f"{outcome.secs:.0f} s; {done} of {count} done, about {left} left"
@@ -141,6 +145,14 @@ def _tell(outcome: Outcome, done: int, count: int) -> None:
         _say(f"seed {outcome.seed}: VIOLATION {violation.rule}: {violation.detail}")
     if outcome.violations:
         _say(f"repeat it: make chaos SEEDS=1 SEED={outcome.seed}")
+
+
+def _log_to(path: Path, settings: ObservabilitySettings) -> None:
+    """Strikes and what could not be asked meanwhile; the terminal is for progress."""
+    set_up_logging("chaos", settings)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(path.open("a", encoding="utf-8"))
 
 
 def _say(sentence: str) -> None:

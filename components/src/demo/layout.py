@@ -194,7 +194,8 @@ class DemoPlan:
 def demo_environ(paths: DemoPaths, environ: Mapping[str, str]) -> dict[str, str]:
     """Environment of the demo's processes: the caller's, the demo's overrides, its own files.
 
-    Compiled kernels are kept beside ``home``, so that a forgotten demo starts no slower.
+    Compiled kernels are kept beside ``home`` unless the caller keeps them, so that a forgotten demo
+    starts no slower.
     """
     return {
         **OVERRIDES,
@@ -203,7 +204,7 @@ def demo_environ(paths: DemoPaths, environ: Mapping[str, str]) -> dict[str, str]
         "T3_CONFIG": environ.get("T3_CONFIG", str(PROJECT_ROOT / "config.yml")),
         "T3_SECRETS": str(paths.service_secrets),
         "T3__observability__metrics_targets": str(paths.metrics_targets),
-        "NUMBA_CACHE_DIR": str(paths.home.parent / "numba"),
+        "NUMBA_CACHE_DIR": environ.get("NUMBA_CACHE_DIR", str(paths.home.parent / "numba")),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from demo.layout import DemoPlan
+from demo.layout import DEFAULT_PATHS, DemoPlan
 from demo.session import Session, State
 from demo.summary import Summary, is_reconciled
 from shared.testing.servers import free_port
@@ -23,7 +23,10 @@ class DemoError(RuntimeError):
 
 
 def spare_environ(inherited: Mapping[str, str], **overrides: str) -> dict[str, str]:
-    """``inherited`` without any 3T setting, free ports instead, and the given ``T3__…`` keys."""
+    """``inherited`` without any 3T setting, free ports instead, and the given ``T3__…`` keys.
+
+    Kernels come compiled from where ``make demo`` keeps them.
+    """
     gateway, first, second = free_port(), free_port(), free_port()
     kept = {name: value for name, value in inherited.items() if not name.startswith("T3_")}
     ports = {
@@ -36,7 +39,8 @@ def spare_environ(inherited: Mapping[str, str], **overrides: str) -> dict[str, s
             f"[http://127.0.0.1:{first}, http://127.0.0.1:{second}]"
         ),
     }
-    return {**kept, **ports, **overrides}
+    kernels = {"NUMBA_CACHE_DIR": str(DEFAULT_PATHS.home.parent / "numba")}
+    return {**kernels, **kept, **ports, **overrides}
 
 
 class RunningDemo:
