@@ -210,7 +210,7 @@ def platform(
         platform.read_account()
         yield platform
     gateway.runtime.stop()
-    gateway.audit.close()
+    gateway.trail.close()
     gateway.manager.close()
     wired.exchange.close()
     wired.close()
