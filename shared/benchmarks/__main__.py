@@ -22,6 +22,8 @@ BENCHMARKS: dict[str, str] = {
     "entropy_ns_per_window": "shared.benchmarks.bench_entropy:entropy_ns_per_window",
     "entropy_grid_ms_per_tick": "shared.benchmarks.bench_entropy:entropy_grid_ms_per_tick",
     "backtest_run_bars_per_s": "shared.benchmarks.bench_backtest:backtest_run_bars_per_s",
+    "backtest_year_s": "shared.benchmarks.bench_backtest:backtest_year_s",
+    "backtest_peak_mib": "shared.benchmarks.bench_backtest:backtest_peak_mib",
     "backtest_sma_bars_per_s": "shared.benchmarks.bench_backtest:backtest_sma_bars_per_s",
     "tick_to_key_p99_ms": "shared.benchmarks.bench_market_data:tick_to_key_p99_ms",
     "sample_500_ms_per_tick": "shared.benchmarks.bench_market_data:sample_500_ms_per_tick",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shared.benchmarks.figure import Figure
 from shared.config import load_settings
@@ -31,6 +36,17 @@ REBALANCE_SECS: Final = 300.0
 MIN_FILL_SHARE: Final = 0.03
 PAIRS: Final = 100
 SWEEP_DAYS: Final = 90
+YEAR_RUNS: Final = 1_000
+_PEAK: Final = """
+import resource, sys, tempfile
+from shared.config import load_settings
+from shared.research.backtest import backtest
+from shared.research.request import Request
+from pathlib import Path
+with tempfile.TemporaryDirectory() as out:
+    backtest(Request(data=(sys.argv[1],), runs=50), load_settings(environ={}), Path(out))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 def _walk(count: int, seed: int) -> FloatArray:
@@ -85,6 +101,44 @@ def backtest_run_bars_per_s() -> Figure:
 
     secs = _core_secs(work)
     return Figure("backtest_run_bars_per_s", run_bars[-1] / secs, "run-bars/s", goal=40e6)
+
+
+def backtest_year_s() -> Figure:
+    """CPU seconds of a year of minutes, 1,000 runs of ``config.yml`` and one symbol.
+
+    Births every 15 minutes, the account every 5, journal hash included.
+    """
+    settings = load_settings(ROOT / "config.yml", environ={})
+    plan = plan_of(
+        settings, [spec_of("BTC")], MINUTE_MS, runs=YEAR_RUNS, rebalance_secs=REBALANCE_SECS
+    )
+
+    def work(days: int) -> float:
+        series = TickSeries([_points("BTC", days * 1_440, 0)], MINUTE_MS)
+        start = time.process_time()
+        run_backtest(plan, series, [Journal(), EquityCurve()])
+        return time.process_time() - start
+
+    work(1)
+    return Figure("backtest_year_s", work(365), "s", goal=15.0, better="lower")
+
+
+def backtest_peak_mib() -> Figure:
+    """Peak memory of a process that reads and backtests a file of 5 years of minutes."""
+    with tempfile.TemporaryDirectory() as folder:
+        count = 5 * 365 * 1_440
+        price = _walk(count, 3)
+        table = {
+            "timestamp_ms": FIRST_MS + MINUTE_MS * np.arange(count, dtype=np.int64),
+            **dict.fromkeys(("open", "high", "low", "close"), price),
+        }
+        file = Path(folder) / "BTC.parquet"
+        pq.write_table(pa.table(table), file)
+        measured = subprocess.run(
+            [sys.executable, "-c", _PEAK, str(file)], capture_output=True, text=True, check=True
+        )
+    peak_mib = int(measured.stdout.split()[-1]) / 1024
+    return Figure("backtest_peak_mib", peak_mib, "MiB", goal=2_048.0, better="lower")
 
 
 def backtest_sma_bars_per_s() -> Figure:
