@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import textwrap
 
 import pytest
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased
+from opentelemetry.trace import SpanKind
 
-from shared.opentelemetry_config import NoisyTaskSampler
+from shared.opentelemetry_config import NoisyTaskSampler, SampledLogs
 
 
 def _run(program: str) -> subprocess.CompletedProcess[str]:
@@ -43,6 +46,82 @@ def test_log_lines_are_json_with_service_fields_and_trace_id() -> None:
     assert len(ours["trace_id"]) == 32
     assert library["event"] == "old style"
     assert "trace_id" not in library
+
+
+def test_lines_of_an_unsampled_trace_are_dropped_unless_they_warn() -> None:
+    done = _run(
+        """
+        import logging, structlog
+        from opentelemetry import trace
+        from shared.config_sections import ObservabilitySettings
+        from shared.opentelemetry_config import setup
+        setup("probe", ObservabilitySettings(sampling_rate=0.0))
+        tracer, log = trace.get_tracer("probe"), structlog.get_logger("probe")
+        with tracer.start_as_current_span("run/update_balance"):
+            log.info("noise"); logging.getLogger("library").info("noise")
+            log.warning("kept")
+        with tracer.start_as_current_span("run/reconcile_positions"):
+            log.info("critical")
+        log.info("outside")
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+    assert events == ["kept", "critical", "outside"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "kept"),
+    [
+        ("update_balance", 0.0, False),
+        ("update_balance", 1.0, True),
+        ("reconcile_positions", 0.0, True),
+    ],
+)
+def test_celerys_own_lines_about_noisy_tasks_are_sampled(
+    name: str, rate: float, kept: bool
+) -> None:
+    message = "Task %(name)s[%(id)s] received"
+    fields = {"name": name, "id": "8a1b"}
+    record = logging.LogRecord("celery", logging.INFO, "", 0, message, (fields,), None)
+    assert SampledLogs(rate).filter(record) is kept
+
+
+def test_sampling_by_id_keeps_the_share_it_is_asked_for() -> None:
+    sampled = SampledLogs(0.1)
+
+    def kept(number: int) -> bool:
+        fields = {"name": "update_balance", "id": f"task-{number}"}
+        return sampled.filter(logging.LogRecord("celery", 20, "", 0, "%(id)s", (fields,), None))
+
+    assert 800 < sum(kept(number) for number in range(10_000)) < 1_200
+
+
+def test_a_call_that_is_part_of_nothing_is_noise_and_one_within_an_order_is_not() -> None:
+    provider = TracerProvider(sampler=ParentBased(NoisyTaskSampler(0.0)))
+    tracer = provider.get_tracer("probe")
+    poll = tracer.start_span("info:allMids", kind=SpanKind.CLIENT)
+    assert not poll.get_span_context().trace_flags.sampled
+    with tracer.start_as_current_span("execute_order", kind=SpanKind.SERVER):
+        call = tracer.start_span("exchange:order", kind=SpanKind.CLIENT)
+        assert call.get_span_context().trace_flags.sampled
+
+
+def test_a_second_set_up_starts_no_second_exporter() -> None:
+    done = _run(
+        """
+        import threading
+        from shared.config_sections import ObservabilitySettings
+        from shared.opentelemetry_config import flush_traces, setup, trace_celery
+        settings = ObservabilitySettings(otlp_endpoint="http://127.0.0.1:9")
+        setup("probe", settings)
+        before = threading.active_count()
+        trace_celery("probe", settings)
+        assert threading.active_count() == before
+        flush_traces()
+        """
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_exceptions_are_one_line_with_their_traceback() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import requests
 from celery import Celery
+from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from sqlalchemy import Engine
 
 from shared.config import Secrets, Settings
 from shared.database import redis_url
+from shared.metrics_server import FOLDER_VARIABLE
 from shared.storage import redis_keys
 from shared.storage.run_store import MariaRunStore
 from shared.testing.clock import FrozenClock
@@ -45,13 +49,22 @@ def workers(
         "T3__providence__db_checkpoint_iterations": "3",
         "NUMBA_NUM_THREADS": "1",
     }
+    environ |= {
+        "T3__observability__metrics_port": "0",
+        "T3__observability__metrics_targets": str(tmp_path / "targets"),
+    }
+    pool_metrics = tmp_path / "pool"
+    pool_metrics.mkdir()
     started = {}
     for queue, pool in POOLS.items():
+        own = {"OTEL_SERVICE_NAME": queue}
+        if "prefork" in pool:
+            own[FOLDER_VARIABLE] = str(pool_metrics)
         command = [sys.executable, "-m", "celery", "-A", "shared.celery_app", "worker"]
         command += ["-Q", queue, "-n", f"{queue}@test", "--without-mingle", *pool]
         with (tmp_path / f"{queue}.log").open("wb") as log:
             started[queue] = subprocess.Popen(
-                command, env=environ, stdout=log, stderr=log, cwd=tmp_path
+                command, env=environ | own, stdout=log, stderr=log, cwd=tmp_path
             )
     yield started
     for process in started.values():
@@ -63,6 +76,17 @@ def workers(
             process.kill()
             process.wait()
         print((tmp_path / f"{queue}.log").read_text()[-4000:])  # noqa: T201  shown on failure
+
+
+def scraped(folder: Path, service: str) -> dict[str, float]:
+    """Samples of a worker's metrics by name and labels."""
+    (entry,) = json.loads((folder / "targets" / f"{service}.json").read_text(encoding="utf-8"))
+    text = requests.get(f"http://{entry['targets'][0]}/metrics", timeout=10).text
+    return {
+        sample.name + "".join(sorted(f" {k}={v}" for k, v in sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def children(pid: int) -> list[int]:
@@ -77,6 +101,7 @@ def test_population_is_born_and_stepped_through_real_workers(
     redis_client: Redis,
     settings: Settings,
     secrets: Secrets,
+    tmp_path: Path,
 ) -> None:
     world = RunWorld(length=14, warm=WARM, gaps=False)
     runs = MariaRunStore(engine.begin, FrozenClock())
@@ -109,6 +134,14 @@ def test_population_is_born_and_stepped_through_real_workers(
             return all_at(wanted)
 
         wait_until(stepped, 60, f"every shard to reach tick {place}")
+    low = scraped(tmp_path, redis_keys.LOW_PRIORITY_QUEUE)
+    # What a killed process had counted is still there; it may have died before it counted its last.
+    assert low["t3_iterations_total"] >= RUNS * (len(world.rows_) - WARM - 1)
+    assert low["t3_task_wait_seconds_count queue=low_priority"] > 0
+    assert low["t3_task_seconds_count outcome=ok task=providence_trading_iteration"] > 0
+    high = scraped(tmp_path, redis_keys.HIGH_PRIORITY_QUEUE)
+    assert high["t3_task_seconds_count outcome=ok task=providence_supervisor"] == 1
+    assert high["process_resident_memory_bytes"] > 0
     ids = runs.members(0).run_ids
     assert len(ids) > 0
     newest = runs.checkpoints(ids, world.ticks[-1])
