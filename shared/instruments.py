@@ -85,6 +85,9 @@ _budget_wait = _histogram(
 _actions_left = _late_gauge(
     "t3_venue_actions_left", "Actions that the venue still takes from the account."
 )
+_actions_cap = _late_gauge(
+    "t3_venue_actions_cap", "Actions that the venue takes from the account in all; trading adds."
+)
 _prices_rejected = _counter(
     "t3_prices_rejected_total", "Prices that were flagged and not used.", ["symbol", "reason"]
 )
@@ -195,9 +198,10 @@ def record_budget_wait(priority: str, seconds: float) -> None:
     _budget_wait.labels(priority).observe(seconds)
 
 
-def set_actions_left(actions: int) -> None:
-    """Publish how many actions the venue still takes from the account."""
-    _actions_left().set(actions)
+def set_actions(left: int, cap: int) -> None:
+    """Publish how many actions the venue still takes from the account, of how many."""
+    _actions_left().set(left)
+    _actions_cap().set(cap)
 
 
 def record_rejected_price(symbol: str, reason: str) -> None:

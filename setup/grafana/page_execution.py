@@ -120,6 +120,7 @@ PANELS: Panels = (
         "What the venue still takes from the account before it must trade more.",
         "short",
         ("min(t3_venue_actions_left)", "actions"),
+        ("0.1 * max(t3_venue_actions_cap)", "kept for exits"),
         empty="the venue was not asked yet",
     ),
     series(

@@ -109,7 +109,7 @@ class ActionBudget:
             log.warning("action_budget_unknown", reason=str(error))
             return True, _UNKNOWN, _UNKNOWN
         if left != _UNKNOWN:
-            instruments.set_actions_left(left)
+            instruments.set_actions(left, cap)
         return bool(granted), left, cap
 
     def _read_if_older(self, secs: float) -> bool:

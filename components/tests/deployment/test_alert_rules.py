@@ -21,6 +21,7 @@ RULES: list[dict[str, Any]] = [
 ]
 FOREIGN = {
     "up",
+    "process_start_time_seconds",
     "redis_memory_used_bytes",
     "redis_memory_max_bytes",
     "otelcol_exporter_send_failed_spans",
@@ -59,7 +60,7 @@ def test_metrics_of_a_rule_exist(rule: dict[str, Any]) -> None:
         parts = ("_bucket", "_sum", "_count") if metric.kind == "histogram" else ("",)
         known |= {metric.name + part for part in parts}
     expression = re.sub(r"\{[^}]*\}", "", rule["expr"])
-    named = set(re.findall(r"\b(?:t3|redis|otelcol|mysql)_\w+|\bup\b", expression))
+    named = set(re.findall(r"\b(?:t3|redis|otelcol|mysql|process)_\w+|\bup\b", expression))
     assert named
     assert named <= known
 

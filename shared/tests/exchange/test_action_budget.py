@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from prometheus_client import REGISTRY
 
 from shared.config import load_settings
 from shared.exchange.action_budget import ActionBudget
@@ -79,6 +80,15 @@ def test_opening_orders_leave_a_tenth_to_exits(actions: ActionBudget, account: A
     for _ in range(2_000):  # more than there are: the venue itself may decide about an exit
         actions.take("exit", "exchange:order")
     assert account.asked == 1
+
+
+def test_what_is_left_and_the_cap_are_published_together(
+    actions: ActionBudget, account: Account
+) -> None:
+    account.used, account.cap = 9_000, 12_000
+    actions.take("reconcile", "exchange:order")
+    assert REGISTRY.get_sample_value("t3_venue_actions_left") == 2_999
+    assert REGISTRY.get_sample_value("t3_venue_actions_cap") == 12_000
 
 
 def test_trading_raises_the_cap_and_lets_orders_out_again(
