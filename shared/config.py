@@ -24,6 +24,7 @@ from shared.config_sections import (
     AlertSettings,
     CelerySettings,
     DatabaseSettings,
+    DemoSettings,
     ExchangesSettings,
     GatewaySettings,
     MarketDataSettings,
@@ -88,6 +89,7 @@ class Settings(Section):
     redis: RedisSettings = RedisSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     paper_exchange: PaperExchangeSettings = PaperExchangeSettings()
+    demo: DemoSettings = DemoSettings()
     research: ResearchSettings = ResearchSettings()
 
     @model_validator(mode="after")

@@ -353,6 +353,13 @@ class ObservabilitySettings(Section):
     state_interval_secs: Annotated[float, between(1, 300)] = 5.0
 
 
+class DemoSettings(Section):
+    """The pages of `make demo`; those of containers are published by docker-compose.yml."""
+
+    flower_port: Annotated[int, between(1, 65_535)] = 15_555
+    prometheus_port: Annotated[int, between(1, 65_535)] = 19_090
+
+
 class PaperExchangeSettings(Section):
     """The local exchange of paper mode."""
 

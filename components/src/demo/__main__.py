@@ -19,7 +19,6 @@ from demo.session import Session, SessionError
 from demo.summary import shortcomings
 from demo.supervisor import SupervisorError
 from demo.view import make_view
-from demo.web import find_pages
 from shared.native_servers import ServerPreparationError
 
 OK, NOT_GOOD, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -28,6 +27,7 @@ _DESCRIPTION = """\
 Runs the whole platform on this machine: Redis, MariaDB, a paper exchange, the price services, two
 observers, the order gateway, Celery beat and workers, all under supervisord. No account, no
 internet, no Docker; nothing of the system's own is touched. Everything is in .local/demo.
+For a browser there are Flower and, after `make prometheus`, Prometheus; it prints where.
 """
 _EPILOG = """\
 examples:
@@ -124,7 +124,7 @@ def _run(arguments: argparse.Namespace, paths: DemoPaths, environ: Mapping[str, 
         if cleared:
             _say(f"cleared what a killed demo left behind: {', '.join(cleared)}")
             plan = check(paths, environ, data, speed)
-        plan = replace(plan, pages=find_pages(), research=arguments.research)
+        plan = replace(plan, research=arguments.research)
         return _watch_session(plan, arguments.duration)
 
 

@@ -179,6 +179,11 @@ class DemoPlan:
     def ports(self) -> list[Port]:
         """Every port the demo listens on."""
         settings = self.settings
+        pages = []
+        if self.pages is not None:
+            pages.append(Port(self.pages.flower, "Flower", "demo.flower_port"))
+            if self.pages.prometheus is not None:
+                pages.append(Port(self.pages.prometheus, "Prometheus", "demo.prometheus_port"))
         return [
             Port(settings.redis.port, "Redis", "redis.port"),
             Port(settings.database.port, "MariaDB", "database.port"),
@@ -188,6 +193,7 @@ class DemoPlan:
                 Port(port, f"observer {index}", "reconciliation_engine.observer_nodes")
                 for index, port in enumerate(self.observer_ports, start=1)
             ),
+            *pages,
         ]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from demo.credentials import CredentialsError, read_credentials
 from demo.layout import DemoPaths, DemoPlan, Port, load_plan
 from demo.processes import load_records, survivors
+from demo.web import pages_of
 from paper_exchange.replay import DataFileError, load_recording, split_argument
 from shared.config import ConfigError, load_secrets
 from shared.native_servers import LOOPBACK, ServerMissingError, find_program
@@ -54,6 +55,7 @@ def check(
     except ConfigError as error:
         faults.append(str(error))
     if plan is not None:
+        plan = replace(plan, pages=pages_of(plan.settings))
         faults += _mode_faults(plan, environ)
         faults += _port_faults(plan)
         checked, data_faults = _check_data(plan)

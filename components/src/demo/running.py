@@ -34,6 +34,8 @@ def spare_environ(inherited: Mapping[str, str], **overrides: str) -> dict[str, s
         "T3__database__port": str(free_port()),
         "T3__paper_exchange__url": f"http://127.0.0.1:{free_port()}",
         "T3__order_gateway__port": str(gateway),
+        "T3__demo__flower_port": str(free_port()),
+        "T3__demo__prometheus_port": str(free_port()),
         "T3__reconciliation_engine__order_gateway_url": f"http://127.0.0.1:{gateway}",
         "T3__reconciliation_engine__observer_nodes": (
             f"[http://127.0.0.1:{first}, http://127.0.0.1:{second}]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 
 from demo.credentials import Credentials
 from demo.layout import DemoPlan
+from shared.config import Settings
 from shared.native_servers import (
     LOOPBACK,
     PROJECT_ROOT,
@@ -20,7 +20,6 @@ from shared.native_servers import (
     write_private,
 )
 
-FLOWER_PORT, PROMETHEUS_PORT = 5555, 9090
 SCRAPE_SECS = 2
 RETENTION = "2d"
 RULES = PROJECT_ROOT / "setup" / "prometheus" / "alerts.yml"
@@ -34,18 +33,22 @@ class WebPages:
     prometheus: int | None
 
     def lines(self, home: Path) -> list[str]:
-        """One line of text per page."""
-        lines = [f"Flower http://{LOOPBACK}:{self.flower} (user flower, {password_file(home)})"]
+        """One line of text per page; the longest last, where a narrow screen cuts it."""
+        lines = []
         if self.prometheus is not None:
             lines.append(f"Prometheus http://{LOOPBACK}:{self.prometheus}")
-        return lines
+        return [
+            *lines,
+            f"Flower http://{LOOPBACK}:{self.flower} (user flower, {password_file(home)})",
+        ]
 
 
-def find_pages() -> WebPages:
-    """The usual ports, or others where somebody has them already."""
+def pages_of(settings: Settings) -> WebPages:
+    """The pages that can be had on this machine, on the ports of ``demo``."""
+    installed = prometheus_program() is not None
     return WebPages(
-        flower=_port(FLOWER_PORT),
-        prometheus=None if prometheus_program() is None else _port(PROMETHEUS_PORT),
+        flower=settings.demo.flower_port,
+        prometheus=settings.demo.prometheus_port if installed else None,
     )
 
 
@@ -109,16 +112,3 @@ def prometheus_command(plan: DemoPlan, program: Path, port: int) -> tuple[str, .
         "--enable-feature=exemplar-storage",
         "--log.level=warn",
     )
-
-
-def _port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            found: int = probe.getsockname()[1]
-            return found
-    raise OSError(f"no port is free on {LOOPBACK}")

@@ -21,7 +21,7 @@ from sqlalchemy import select
 from demo.credentials import keep_credentials
 from demo.layout import DemoPaths, DemoPlan, load_plan
 from demo.running import RunningDemo, spare_environ
-from demo.web import WebPages, prometheus_program
+from demo.web import pages_of
 from shared.config import load_secrets
 from shared.database import UnitOfWork, make_engine
 from shared.research.twin.__main__ import rules_of
@@ -30,7 +30,7 @@ from shared.research.twin.twin import twin_of
 from shared.storage.tables import order_execution_log, runs
 from shared.testing.dashboards import ask_mariadb, ask_prometheus, panel_queries
 from shared.testing.otlp_sink import OtlpSink, SeenSpan
-from shared.testing.servers import free_port, wait_until
+from shared.testing.servers import wait_until
 
 FIRST_FILL_SECS = 120.0
 RESTART_SECS = 60.0
@@ -89,8 +89,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory, sink: OtlpSink) -> DemoPlan:
         "T3__providence__desired_run_count": "200",
     }
     plan = load_plan(DemoPaths(tmp_path_factory.mktemp("demo")), spare_environ(os.environ, **own))
-    installed = prometheus_program() is not None
-    return replace(plan, pages=WebPages(free_port(), free_port() if installed else None))
+    return replace(plan, pages=pages_of(plan.settings))
 
 
 def _journal(plan: DemoPlan) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import preflight
+from demo import preflight, web
 from demo.layout import DemoPaths
 from demo.preflight import PreflightError, check, only_one, port_holder, running_demo
 from demo.processes import record, save_records
@@ -115,6 +115,32 @@ def test_a_port_in_use_is_named_with_its_holder(
     assert f"port {port} (Redis) is in use by" in fault
     assert f"process {os.getpid()}" in fault
     assert "T3__redis__port" in fault
+
+
+def test_a_page_keeps_to_its_port_and_says_who_has_it(
+    paths: DemoPaths, environ: dict[str, str], listener: socket.socket
+) -> None:
+    port = listener.getsockname()[1]
+    environ["T3__demo__flower_port"] = str(port)
+    (fault,) = faults(paths, environ)
+    assert f"port {port} (Flower) is in use by" in fault
+    assert "set demo.flower_port (T3__demo__flower_port=…)" in fault
+
+
+def test_prometheus_needs_its_port_only_where_it_is_installed(
+    paths: DemoPaths,
+    environ: dict[str, str],
+    listener: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environ["T3__demo__prometheus_port"] = str(listener.getsockname()[1])
+    monkeypatch.setattr(web, "prometheus_program", lambda: Path("/usr/bin/prometheus"))
+    (fault,) = faults(paths, environ)
+    assert "(Prometheus) is in use by" in fault
+    monkeypatch.setattr(web, "prometheus_program", lambda: None)
+    assert check(paths, environ, (), None).pages == web.WebPages(
+        int(environ["T3__demo__flower_port"]), None
+    )
 
 
 def test_one_port_for_two_servers_is_refused(paths: DemoPaths, environ: dict[str, str]) -> None:

@@ -23,6 +23,8 @@ from demo.supervisor import (
     render_config,
     tiers,
 )
+from demo.web import WebPages
+from deployment import start
 from shared.testing.servers import wait_until
 
 EXPECTED = {
@@ -205,3 +207,17 @@ def test_a_research_worker_is_there_only_where_it_is_asked_for(plan: DemoPlan) -
     section = parsed(replace(plan, research=True))["program:celery_worker_research"]
     assert shlex.split(section["command"])[:3] == ["nice", "-n", "10"]
     assert str(plan.paths.research_secrets) in section["environment"]
+
+
+def test_pages_are_for_this_machine_and_flower_changes_nothing(plan: DemoPlan) -> None:
+    seen = {
+        p.name: p
+        for tier in tiers(replace(plan, pages=WebPages(15555, None)))
+        for p in tier.programs
+    }
+    assert "prometheus" not in seen
+    flower = seen["flower"]
+    assert flower.command[-2:] == ("--address=127.0.0.1", "--port=15555")
+    assert "--read_only=True" in start.flower(plan.settings)
+    assert flower.environ == {"T3_SECRETS": str(plan.paths.flower_secrets)}
+    assert "flower" not in {p.name for tier in tiers(plan) for p in tier.programs}

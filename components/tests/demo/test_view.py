@@ -20,6 +20,7 @@ from demo.view import (
     plain_line,
     sparkline,
 )
+from demo.web import WebPages
 
 
 def drawn(state: State, width: int, height: int = 40) -> str:
@@ -49,6 +50,16 @@ def test_the_screen_shows_every_part(state: State, width: int) -> None:
         "Ctrl-C",
     ):
         assert expected in text
+
+
+def test_pages_for_a_browser_are_named_with_their_way_in(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = replace(state, plan=replace(state.plan, pages=WebPages(15555, 19090)))
+    PlainView().show(state)
+    for text in (drawn(state, 80, height=60), capsys.readouterr().out):
+        assert "Prometheus http://127.0.0.1:19090" in text
+        assert "Flower http://127.0.0.1:15555" in text
 
 
 def test_a_wide_screen_shows_account_and_queues(state: State) -> None:
