@@ -42,10 +42,6 @@ demo-stop: bootstrap ## Stop a demo that runs elsewhere, or clear what a killed 
 demo-clean: bootstrap ## Forget the demo's runs, positions, orders and secrets
 	@exec $(PYTHON) -m demo --clean
 
-.PHONY: balance
-balance: bootstrap ## The account's balance and positions as MariaDB knows them, with their age
-	@exec $(PYTHON) -m balance_report
-
 # Options of `make chaos`. Ctrl-C, and the same command goes on where it stopped.
 SEEDS ?= 5
 SEED ?= 1
@@ -65,33 +61,40 @@ fuzz: bootstrap ## Long fuzzing of the gateway's API against its OpenAPI descrip
 alert-test: bootstrap ## Send one message to every channel of alerts.urls in secrets.yml
 	@exec $(PYTHON) -m shared.alerts.cli test
 
-# Commands by hand act on the demo while one runs here, unless T3_CONFIG or T3_SECRETS name another platform.
-PLATFORM := if [ -z "$${T3_CONFIG:-}$${T3_SECRETS:-}" ] && [ -r .local/demo/processes.json ]; then \
-	  . .local/demo/environment; fi;
+# Commands by hand act on what T3_CONFIG and T3_SECRETS name, else on the demo, else on the containers of this folder.
+BY_HAND := setup/install/by_hand.sh
+
+.PHONY: balance
+balance: ## The account's balance and positions as MariaDB knows them, with their age
+	@exec $(BY_HAND) celery_worker_high balance_report
 
 .PHONY: reconcile
-reconcile: bootstrap ## Bring the account to its target now [DRY=yes: only say what would be done]
-	@$(PLATFORM) exec $(PYTHON) -m worker.cli reconcile $(if $(DRY),--dry-run)
+reconcile: ## Bring the account to its target now [DRY=yes: only say what would be done]
+	@exec $(BY_HAND) celery_worker_high worker.cli reconcile $(if $(DRY),--dry-run)
 
 .PHONY: why
-why: bootstrap ## Why there was an order, or none: SYMBOL=BTC or ORDER=intent or client order id
-	@$(PLATFORM) exec $(PYTHON) -m worker.cli why $(if $(SYMBOL),--symbol '$(SYMBOL)') $(if $(ORDER),--order '$(ORDER)')
+why: ## Why there was an order, or none: SYMBOL=BTC or ORDER=intent or client order id
+	@exec $(BY_HAND) celery_worker_high worker.cli why $(if $(SYMBOL),--symbol '$(SYMBOL)') $(if $(ORDER),--order '$(ORDER)')
 
 .PHONY: risk
-risk: bootstrap ## Kill switch, day, account and limits of the order gateway
-	@$(PLATFORM) exec $(PYTHON) -m order_gateway.cli risk
+risk: ## Kill switch, day, account and limits of the order gateway
+	@exec $(BY_HAND) order-gateway order_gateway.cli risk
 
 .PHONY: flatten
-flatten: bootstrap ## Cancel resting orders, close positions, set the kill switch: REASON=text [SYMBOL=BTC]
-	@$(PLATFORM) exec $(PYTHON) -m order_gateway.cli flatten $(if $(SYMBOL),--symbol '$(SYMBOL)') --reason '$(REASON)'
+flatten: ## Cancel resting orders, close positions, set the kill switch: REASON=text [SYMBOL=BTC]
+	@exec $(BY_HAND) order-gateway order_gateway.cli flatten $(if $(SYMBOL),--symbol '$(SYMBOL)') --reason '$(REASON)'
 
 .PHONY: cancel-all
-cancel-all: bootstrap ## Cancel resting orders; positions stay: REASON=text
-	@$(PLATFORM) exec $(PYTHON) -m order_gateway.cli cancel-all --reason '$(REASON)'
+cancel-all: ## Cancel resting orders; positions stay: REASON=text
+	@exec $(BY_HAND) order-gateway order_gateway.cli cancel-all --reason '$(REASON)'
 
 .PHONY: kill-switch
-kill-switch: bootstrap ## Forbid new exposure, or allow it again: DO=set|lift REASON=text
-	@$(PLATFORM) exec $(PYTHON) -m order_gateway.cli kill-switch $(DO) --reason '$(REASON)'
+kill-switch: ## Forbid new exposure, or allow it again: DO=set|lift REASON=text
+	@exec $(BY_HAND) order-gateway order_gateway.cli kill-switch $(DO) --reason '$(REASON)'
+
+.PHONY: resume
+resume: ## Let a paused symbol open positions again: SYMBOL=BTC REASON=text
+	@exec $(BY_HAND) celery_worker_high worker.cli resume --symbol '$(SYMBOL)' --reason '$(REASON)'
 
 .PHONY: llen
 llen: bootstrap ## Messages waiting in the demo's queues (redis-cli LLEN)
@@ -155,6 +158,10 @@ data: bootstrap ## Fill the recorder's archive: DATA=files, or from the venue [S
 	  $(foreach pair,SYMBOL:symbol FROM:from TO:to TIMEFRAME:timeframe,\
 	  $(if $($(firstword $(subst :, ,$(pair)))),--$(lastword $(subst :, ,$(pair))) $($(firstword $(subst :, ,$(pair)))))) \
 	  $(if $(REPAIR),--repair) $(if $(REPLACE),--replace) $(ARGS)
+
+# The demo, while one runs here, unless T3_CONFIG or T3_SECRETS name another platform.
+PLATFORM := if [ -z "$${T3_CONFIG:-}$${T3_SECRETS:-}" ] && [ -r .local/demo/processes.json ]; then \
+	  . .local/demo/environment; fi;
 
 .PHONY: twin
 twin: bootstrap ## What was lived, replayed: exit code 1 unless the signal is equal to the bit [DAY=] [FROM= TO=]

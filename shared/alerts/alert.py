@@ -65,7 +65,7 @@ def symbol_halted(symbol: str, reason: str, since_ms: int) -> Alert:
         f"{symbol} at {since_ms}",
         "critical",
         f"{symbol} is halted: nothing new is opened on it",
-        f"{reason}. A person resumes it: python -m worker.cli resume --symbol {symbol} --reason …",
+        f"{reason}. A person resumes it: make resume SYMBOL={symbol} REASON=…",
     )
 
 
