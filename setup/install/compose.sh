@@ -313,6 +313,7 @@ restore() {
     with_volume paper_data sh -c 'find /data -mindepth 1 -delete && tar -C /data -xf -' <"$folder/paper.tar"
   fi
   migrate
+  compose run --rm --no-deps migrate python -m deployment.restored
   compose up --detach --no-build
   settle
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.mysql import insert
 
 from shared.risk.limits import DayBaseline, KillSwitch
@@ -99,6 +99,10 @@ class RiskStateStore:
             select(risk_state.c.value).where(risk_state.c.name == JOURNAL_ID)
         ).scalar_one()
         return str(value["id"])
+
+    def forget_journal_id(self) -> None:
+        """The next reader of the name draws a new one; for a database that has gone back in time."""
+        self._conn.execute(delete(risk_state).where(risk_state.c.name == JOURNAL_ID))
 
     def set_kill_switch(self, engaged: bool, *, reason: str, actor: str, now_ms: int) -> None:
         """Set or lift the kill switch; why and by whom is part of the state."""
