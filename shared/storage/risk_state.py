@@ -101,7 +101,7 @@ class RiskStateStore:
         return str(value["id"])
 
     def forget_journal_id(self) -> None:
-        """The next reader of the name draws a new one; for a database that has gone back in time."""
+        """The next reader draws a new name: for a database that has gone back in time."""
         self._conn.execute(delete(risk_state).where(risk_state.c.name == JOURNAL_ID))
 
     def set_kill_switch(self, engaged: bool, *, reason: str, actor: str, now_ms: int) -> None:

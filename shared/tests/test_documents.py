@@ -7,21 +7,27 @@ import os
 import re
 import shlex
 import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
 from shared.config import load_settings
+from shared.testing.documents import Command, anchors, commands, shell_blocks
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(
-    [ROOT / "README.md", ROOT / "CLAUDE.md", *(ROOT / "docs").rglob("*.md")],
-    key=str,
-)
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=str)
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+RULES = yaml.safe_load((ROOT / "setup/prometheus/alerts.yml").read_text(encoding="utf-8"))
 TARGET = re.compile(r"`?make ([a-z][a-z-]*)")
 MODULE = re.compile(r"python -m ([a-z_][a-z_.]*)")
 OVERRIDE = re.compile(r"\b(T3__[A-Za-z_]+)=(\S+)")
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
+COMPOSE_COMMANDS = {"build", "exec", "pause", "ps", "restart", "rm", "run", "stop", "up", "config"}
+LOCAL_PORT = re.compile(r"http://127\.0\.0\.1:(\d+)")
 OUTSIDE_MODULES = {"pytest", "alembic", "venv", "pip"}
 
 
@@ -60,8 +66,125 @@ def test_every_override_in_a_document_is_accepted(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_relative_link_in_a_document_leads_somewhere(document: Path) -> None:
-    for target in LINK.findall(document.read_text(encoding="utf-8")):
-        assert (document.parent / target).exists(), target
+    for target, fragment in LINK.findall(document.read_text(encoding="utf-8")):
+        place = document.parent / target if target else document
+        assert place.exists(), target
+        if fragment and place.suffix == ".md":
+            assert fragment in anchors(place), f"{target}#{fragment}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_shell_block_is_shell(document: Path) -> None:
+    for block in shell_blocks(document):
+        done = subprocess.run(
+            ["bash", "-n"], input=block, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{done.stderr}\n{block}"
+
+
+def _all_commands(program: str) -> Iterator[Command]:
+    found = {command for document in DOCUMENTS for command in commands(document)}
+    return (c for c in sorted(found, key=str) if c.words[0].rpartition("/")[2] == program)
+
+
+def test_make_knows_every_target_and_variable_of_the_documents() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    read = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "setup").rglob("*.sh"))
+    for command in _all_commands("make"):
+        words = [word for word in command.words[1:] if word != "…"]
+        for name in (word.partition("=")[0] for word in words if "=" in word):
+            used = rf"\$\({name}\)|\b{name}:[a-z]+|\$\{{{name}\b"
+            assert re.search(used, makefile + read), f"{command}: nothing reads {name}"
+        done = subprocess.run(
+            ["make", "--dry-run", *words],
+            cwd=ROOT,
+            env={**os.environ, "MAKEFLAGS": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def test_services_that_documents_name_to_compose_are_there() -> None:
+    named = [c.words[2:] for c in _all_commands("docker") if c.words[1] == "compose"]
+    assert len(named) > 10
+    for words in named:
+        rest = [word for word in words if not word.startswith("-")]
+        if words[:1] == ("--profile",):
+            profiles = {p for s in COMPOSE["services"].values() for p in s.get("profiles", ())}
+            assert rest.pop(0) in profiles, words
+        assert rest[0] in COMPOSE_COMMANDS, words
+        for service in rest[1:2] if rest[0] in ("exec", "run") else rest[1:]:
+            assert service in COMPOSE["services"], words
+
+
+def test_local_ports_in_documents_are_published() -> None:
+    published = {
+        port.split(":")[1] for s in COMPOSE["services"].values() for port in s.get("ports", ())
+    }
+    operators = [d for d in DOCUMENTS if d.name in ("runbook.md", "deployment.md", "scaling.md")]
+    named = {p for d in operators for p in LOCAL_PORT.findall(d.read_text(encoding="utf-8"))}
+    assert named
+    assert named <= published
+
+
+def _module_calls() -> dict[tuple[str, ...], set[str]]:
+    """Module with its subcommand, and the options that documents give it."""
+    calls: dict[tuple[str, ...], set[str]] = {}
+    for document in DOCUMENTS:
+        for command in commands(document):
+            words = command.words
+            at = next((i for i, w in enumerate(words) if w.rpartition("/")[2] == "python"), None)
+            if at is None or words[at + 1 : at + 2] != ("-m",):
+                continue
+            module, *rest = words[at + 2 :]
+            options = {w.partition("=")[0] for w in rest if w.startswith("--")}
+            taught = options or (rest and re.fullmatch("[a-z][a-z-]+", rest[0]))
+            if module in OUTSIDE_MODULES or not taught:
+                continue
+            sub = (rest[0],) if re.fullmatch("[a-z][a-z-]+", rest[0]) else ()
+            calls.setdefault((module, *sub), set()).update(options)
+    return calls
+
+
+def test_programs_know_every_subcommand_and_option_of_the_documents() -> None:
+    calls = _module_calls()
+
+    def help_of(call: tuple[str, ...]) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *call, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{call}: {done.stderr}"
+        return done.stdout
+
+    with ThreadPoolExecutor(2) as threads:
+        for (call, options), taught in zip(calls.items(), threads.map(help_of, calls), strict=True):
+            assert {o for o in options if o not in taught} == set(), call
+
+
+def test_pytest_files_in_documents_are_there() -> None:
+    for command in [*_all_commands("python"), *_all_commands("pytest")]:
+        for word in command.words:
+            if word.endswith(".py"):
+                assert (ROOT / word).exists(), word
+
+
+def test_runbook_has_a_section_for_every_alert() -> None:
+    sections = anchors(ROOT / "docs/runbook.md")
+    rules = [rule for group in RULES["groups"] for rule in group["rules"]]
+    text = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
+    for rule in rules:
+        page, _, fragment = rule["annotations"]["runbook_url"].partition("#")
+        assert page == "docs/runbook.md"
+        assert fragment in sections, rule["alert"]
+        assert f"*{rule['labels']['severity']} · rule `{rule['alert']}`" in text
+    told = set(re.findall(r"`([a-z_]+)`", "".join(re.findall(r"\*.*messages? .*\*", text))))
+    assert told == set(load_settings(ROOT / "config.yml", environ={}).alerts.enabled)
 
 
 def test_make_help_lists_the_targets_of_the_readme() -> None:

@@ -1,4 +1,4 @@
-"""After a restore: the journal lacks what was sent since the backup. ``python -m deployment.restored``.
+"""After a restore, the journal lacks what was sent since: ``python -m deployment.restored``.
 
 Run by `make restore` before anything trades. The database gets a new name for the journal, because
 its plan epochs have gone back: under the old one, new orders would carry client order ids that the
