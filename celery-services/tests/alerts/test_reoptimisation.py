@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine, select
 
 from shared.alerts.raising import Alerts
 from shared.config import Secrets, Settings
-from shared.database import UnitOfWork
+from shared.database import UnitOfWork, redis_url
 from shared.storage.redis_keys import REOPTIMISATION, REOPTIMISATION_TTL_SECS, RESEARCH_QUEUE
 from shared.storage.reoptimisation import DAY_SECS, ReoptimisationClaim
 from shared.storage.tables import alert_outbox, balance_history
@@ -60,6 +61,9 @@ def wired(
     for name, value in service_environ.items():
         if name.startswith("T3_"):
             monkeypatch.setenv(name, value)
+    # An application of its own: the process-wide one may have been set up by another test.
+    broker = redis_url(settings, secrets)
+    monkeypatch.setattr(alert_tasks, "app", Celery(broker=broker, set_as_current=False))
     made = replace(wiring.build(settings, secrets), clock=FrozenClock(1_700_006_400_000))
     wiring.use(made)
     yield made
