@@ -23,6 +23,7 @@ from shared.metrics_server import MetricsServer, clear_folder, serve
 from shared.opentelemetry_config import flush_traces, set_up_logging, trace_celery
 
 _SENT_MS = "t3_sent_ms"
+_STARTED = "t3_started"
 _OUTCOMES = {"SUCCESS": "ok", "IGNORED": "ok", "RETRY": "retried"}
 
 
@@ -32,7 +33,6 @@ class CeleryObservability:
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
         self._metrics: MetricsServer | None = None
-        self._started: dict[str, float] = {}
 
     def connect(self) -> None:
         """Have Celery call the handlers for as long as this object lives."""
@@ -91,16 +91,18 @@ class CeleryObservability:
         if isinstance(headers, dict):
             headers[_SENT_MS] = _now_ms()
 
-    def _note_start(self, task_id: str, task: Any, **_: Any) -> None:
-        self._started[task_id] = time.perf_counter()
+    def _note_start(self, task: Any, **_: Any) -> None:
+        # On the request, of which each execution has one: a task delivered again may run beside
+        # itself, under the same id.
+        setattr(task.request, _STARTED, time.perf_counter())
         sent_ms = getattr(task.request, _SENT_MS, None)
         if isinstance(sent_ms, int):
             # Two hosts' clocks may differ; nothing starts before it was sent.
             wait_secs = max(0, _now_ms() - sent_ms) / 1000
             instruments.record_task_wait(_queue(task.request.delivery_info), wait_secs)
 
-    def _note_end(self, task_id: str, task: Any, state: str | None = None, **_: Any) -> None:
-        started = self._started.pop(task_id, None)
+    def _note_end(self, task: Any, state: str | None = None, **_: Any) -> None:
+        started = getattr(task.request, _STARTED, None)
         if started is not None:
             outcome = _OUTCOMES.get(state or "", "failed")
             instruments.record_task(task.name, outcome, time.perf_counter() - started)
