@@ -26,7 +26,7 @@ TARGET = re.compile(r"`?make ([a-z][a-z-]*)")
 MODULE = re.compile(r"python -m ([a-z_][a-z_.]*)")
 OVERRIDE = re.compile(r"\b(T3__[A-Za-z_]+)=(\S+)")
 LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
-COMPOSE_COMMANDS = {"build", "exec", "pause", "ps", "restart", "rm", "run", "stop", "up", "config"}
+COMPOSE_COMMANDS = {"build", "exec", "port", "ps", "restart", "rm", "run", "stop", "up"}
 LOCAL_PORT = re.compile(r"http://127\.0\.0\.1:(\d+)")
 OUTSIDE_MODULES = {"pytest", "alembic", "venv", "pip"}
 
@@ -115,7 +115,7 @@ def test_services_that_documents_name_to_compose_are_there() -> None:
             profiles = {p for s in COMPOSE["services"].values() for p in s.get("profiles", ())}
             assert rest.pop(0) in profiles, words
         assert rest[0] in COMPOSE_COMMANDS, words
-        for service in rest[1:2] if rest[0] in ("exec", "run") else rest[1:]:
+        for service in rest[1:2] if rest[0] in ("exec", "port", "run") else rest[1:]:
             assert service in COMPOSE["services"], words
 
 
@@ -165,6 +165,14 @@ def test_programs_know_every_subcommand_and_option_of_the_documents() -> None:
     with ThreadPoolExecutor(2) as threads:
         for (call, options), taught in zip(calls.items(), threads.map(help_of, calls), strict=True):
             assert {o for o in options if o not in taught} == set(), call
+
+
+def test_one_liners_of_the_documents_run() -> None:
+    found = [c for c in _all_commands("python") if c.words[0] == ".venv/bin/python"]
+    lines = [c.words[2] for c in found if c.words[1:2] == ("-c",)]
+    assert lines
+    for line in lines:
+        subprocess.run([sys.executable, "-c", line], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_pytest_files_in_documents_are_there() -> None:
