@@ -47,6 +47,8 @@ EXPECTED = {
     "flower",
     "otel-collector",
     "tempo",
+    "loki",
+    "log-collector",
     "prometheus",
     "alertmanager",
     "grafana",
@@ -97,7 +99,10 @@ def test_containers_have_no_rights(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["read_only"] is True
     assert "privileged" not in service
-    if name not in OURS:  # ours say USER in the Dockerfile
+    if name == "log-collector":  # Docker's log files are root's
+        assert service["user"] == "0:0"
+        assert all(entry.endswith(":ro") for entry in service["volumes"] if entry[0] in "./$")
+    elif name not in OURS:  # ours say USER in the Dockerfile
         uid, _, _ = service["user"].partition(":")
         assert int(uid) > 0
 
@@ -272,3 +277,19 @@ def test_what_services_keep_is_on_a_volume() -> None:
             section, _, field = key.partition(".")
             path = str(getattr(getattr(settings, section), field))
             assert any(path.startswith(f"{mount}/") for mount in mounts), (name, key, path)
+
+
+def test_logs_are_collected_only_where_they_are_asked_for() -> None:
+    for name in ("loki", "log-collector"):
+        assert SERVICES[name]["profiles"] == ["logs"]
+    file = PROJECT_ROOT / "setup" / "otel-collector" / "logs.yaml"
+    collector = yaml.safe_load(file.read_text(encoding="utf-8"))
+    (receiver,) = collector["receivers"].values()
+    (exporter,) = collector["exporters"].values()
+    assert exporter["endpoint"] == "http://loki:3100/otlp"
+    mounted = {entry.split(":")[-2] for entry in SERVICES["log-collector"]["volumes"][1:2]}
+    assert all(pattern.startswith(f"{mounted.pop()}/") for pattern in receiver["include"])
+    # What is filtered by is what Docker is told to note with each line.
+    noted = set(COMPOSE["x-logging"]["options"]["labels"].split(","))
+    text = json.dumps(receiver["operators"])
+    assert set(re.findall(r"com\.docker\.compose\.\w+", text)) == noted

@@ -94,11 +94,14 @@ def test_panels_do_not_overlap() -> None:
             taken |= cells
 
 
-def test_a_metric_leads_to_its_trace_and_a_trace_to_its_metrics() -> None:
+def test_metrics_traces_and_logs_lead_to_each_other() -> None:
     content = yaml.safe_load((GRAFANA / "datasources" / "3t.yaml").read_text(encoding="utf-8"))
     sources = {source["uid"]: source for source in content["datasources"]}
     (way,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
     assert way == {"name": "trace_id", "datasourceUid": "tempo"}
+    assert sources["tempo"]["jsonData"]["tracesToLogsV2"]["datasourceUid"] == "loki"
+    (back,) = sources["loki"]["jsonData"]["derivedFields"]
+    assert (back["matcherRegex"], back["datasourceUid"]) == ("trace_id", "tempo")
     exemplars = [
         target["exemplar"]
         for dashboard in _dashboards()
