@@ -241,9 +241,10 @@ soak: bootstrap ## Stream, sampler and recorder for a day of market time, in min
 
 .PHONY: lock
 lock: $(UV) ## Resolve all requirements anew into the lock files (UPGRADE=yes for the newest versions)
-	@for lock in "requirements.lock --extra research" "requirements-dev.lock --extra dev"; do \
+	@for lock in "-dev.lock --all-extras" ".lock" "-worker.lock --extra worker" "-research.lock --extra worker --extra research"; do \
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
-	    --custom-compile-command "make lock" pyproject.toml -o $$lock; done
+	    --custom-compile-command "make lock" $$([[ $$lock == -dev* ]] || echo "--constraint requirements-dev.lock") \
+	    pyproject.toml -o requirements$$lock; done
 
 $(UV):
 	@python3 -m venv .local/tools

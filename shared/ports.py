@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.providence.run_state import Records
-from shared.providence.step import Fills
+
+if TYPE_CHECKING:  # it loads the compiler, which most services never need
+    from shared.providence.step import Fills
 
 RunIds = NDArray[np.int64]
 

@@ -154,8 +154,8 @@ advise() {
 install() {
   require_docker
   command -v curl >/dev/null || die "curl is not installed; it asks the collector and Tempo whether they are ready"
-  say "building $IMAGE"
-  compose build --quiet migrate || CODE=1 die "the image could not be built (see above)"
+  say "building the images (some minutes the first time)"
+  compose build --quiet migrate celery_worker || CODE=1 die "the images could not be built (see above)"
   prepare
   say "starting"
   if ! compose up --detach --remove-orphans; then

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from shared.providence._jit import jit
 from shared.providence.codes import Interpretation
-from shared.providence.entropy import MAX_ORDER, MIN_ORDER
 from shared.providence.kernel import IntArray
-from shared.providence.rules import Cell, ParameterSpace
+from shared.providence.rules import MAX_ORDER, MIN_ORDER, Cell, ParameterSpace
 from shared.providence.run_state import KERNEL_DTYPE, Records, require_records
 
 KeyArray = NDArray[np.int64]

@@ -31,12 +31,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shared.providence._jit import jit
+from shared.providence.rules import MAX_ORDER, MAX_WINDOW, MIN_ORDER
 
 FloatArray = NDArray[np.float64]
 
-MIN_ORDER: Final = 3
-MAX_ORDER: Final = 6
-MAX_WINDOW: Final = 100_000
 _LOG_BITS: Final = 96
 _FRACTION_BITS: Final = 42
 """N ln N < 2^21 for every window up to MAX_WINDOW, so that the sums stay below 2^63."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.random import Generator
@@ -24,11 +23,8 @@ from shared.providence.codes import Interpretation, Status
 from shared.providence.kernel import MS_PER_HOUR, FloatArray
 from shared.providence.mutation import CONTINUOUS, duration_ms, mutate, set_cell
 from shared.providence.recent import RecentEntropy, SortedEntropy
-from shared.providence.rules import CloneRules, ParameterSpace, Span
+from shared.providence.rules import RUIN, CloneRules, ParameterSpace, Span
 from shared.providence.run_state import Records, join, new_records
-
-RUIN: Final = 1e-6
-"""Share of the start balance below which a log-growth is no longer distinguished (ln = -13.8)."""
 
 
 @dataclass(frozen=True, slots=True)

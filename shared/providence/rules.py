@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from itertools import product
 
 from shared.providence.codes import Interpretation
-from shared.providence.entropy import MAX_ORDER, MAX_WINDOW, MIN_ORDER
 
 Span = tuple[float, float]
 Cell = tuple[int, int, int]
 """(order d, delay tau in samples, window w in samples)."""
 
+MIN_ORDER, MAX_ORDER = 3, 6
+MAX_WINDOW = 100_000
 MAX_DELAY = 255
 MAX_LOOKBACK = 100_000
 MAX_DURATION_SECS = 10 * 365 * 86_400.0
+RUIN = 1e-6
+"""Share of the start balance below which a log-growth is no longer distinguished (ln = -13.8)."""
 
 
 def _number(owner: str, field: str, value: float, low: float, high: float) -> None:

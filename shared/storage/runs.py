@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, text, update
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.ports import Members, PopulationCount, RunIds, Shard, ids
 from shared.providence.codes import Interpretation, Reason
-from shared.providence.population import RUIN
+from shared.providence.rules import RUIN
 from shared.providence.run_state import RUN_DTYPE, Records
 from shared.storage import shards
 from shared.storage.tables import epochs

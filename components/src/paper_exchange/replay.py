@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from paper_exchange.prices import STEP_MS, FloatArray, Turns
@@ -96,14 +94,28 @@ def _checked_rows(path: Path) -> Iterator[Row]:
     """Rows with their number in the file (the header of a CSV is row 1)."""
     try:
         if path.suffix == ".parquet":
-            table = pq.read_table(path)
-            yield from enumerate(table.to_pylist(), start=1)
+            yield from enumerate(_parquet_rows(path), start=1)
             return
         with _open_text(path) as stream:
             yield from enumerate(csv.DictReader(stream), start=2)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataFileError(f"{path}: cannot read the data file: {reason}") from error
+
+
+def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        import pyarrow as pa  # large, and not in every image
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError:
+        raise DataFileError(
+            f"{path}: this installation reads no Parquet (it lacks pyarrow); use a CSV file"
+        ) from None
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except pa.ArrowException as error:
+        raise DataFileError(f"{path}: cannot read the data file: {error}") from error
+    return rows
 
 
 def _open_text(path: Path) -> TextIO:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployment import healthcheck, secret_files, start
+from deployment import healthcheck, imports, secret_files, start
 from shared.config import load_settings
 from shared.native_servers import PROJECT_ROOT
 
@@ -17,7 +17,9 @@ COMPOSE: dict[str, Any] = yaml.safe_load(
     (PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 )
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = sorted(name for name, service in SERVICES.items() if service["image"].startswith("3t:"))
+OURS = sorted(
+    name for name, service in SERVICES.items() if service["image"].startswith(("3t:", "3t-"))
+)
 SCALABLE = {"celery_worker"}
 PORTS = {
     "grafana": {3000},
@@ -152,9 +154,12 @@ def test_image_versions_are_pinned(name: str) -> None:
 def test_base_image_is_pinned_and_the_final_stage_has_no_rights() -> None:
     dockerfile = (PROJECT_ROOT / "setup/docker/Dockerfile").read_text(encoding="utf-8")
     assert re.search(r"^ARG PYTHON_IMAGE=python:3\.12\.\d+-slim-[a-z]+$", dockerfile, re.MULTILINE)
-    final = dockerfile.rpartition("\nFROM ")[2]
-    assert "apt-get" not in final
-    assert re.findall(r"^USER (\S+)$", final, re.MULTILINE) == ["t3"]
+    stages = dict(
+        re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM|\Z)", dockerfile, re.MULTILINE | re.DOTALL)
+    )
+    assert "apt-get" not in stages["runtime"]
+    for family in imports.FAMILIES:
+        assert re.findall(r"^USER (\S+)$", stages[family], re.MULTILINE) == ["10001:10001"]
 
 
 def test_private_key_reaches_the_gateway_alone() -> None:

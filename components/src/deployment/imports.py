@@ -1,0 +1,72 @@
+"""What the processes of each image import: ``python -m deployment.imports FAMILY``.
+
+The last step of an image's build, so that a library left out of it, or trimmed too far, breaks the
+build and not a service at night. ``FAMILIES`` is also the list of who runs on which image.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+
+BAD_INPUT = 2
+
+_SERVICES = (
+    "deployment.healthcheck",
+    "deployment.migrate",
+    "deployment.prepare",
+    "deployment.start",
+    "deployment.symbols",
+    "example_balance_consumer",
+    "exchange_observer.app",
+    "flower.command",
+    "mysql.connector",
+    "order_gateway.cli",
+    "order_gateway.server",
+    "paper_exchange.app",
+    "platform_metrics",
+    "price_producer_selector",
+    "price_sampler",
+    "price_stream_consumer",
+    "shared.celery_app",
+    "take_profit.service",
+)
+_WORKER = (
+    *_SERVICES,
+    "pyarrow.compute",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "recorder",
+    "shared.alerts.channels",
+    "worker.cli",
+    "worker.services.fill_archive",
+    "worker.wiring",
+)
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "services": _SERVICES,
+    "worker": _WORKER,
+    "research": (
+        *_WORKER,
+        "matplotlib.pyplot",
+        "optuna",
+        "shared.research.backtest",
+        "shared.research.optimize.api",
+    ),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code: 0 all there, 2 for a family that is none; what is missing raises."""
+    if len(arguments) != 1 or arguments[0] not in FAMILIES:
+        sys.stderr.write(f"usage: python -m deployment.imports {{{','.join(FAMILIES)}}}\n")
+        return BAD_INPUT
+    for name in FAMILIES[arguments[0]]:
+        importlib.import_module(name)
+    sys.stdout.write(f"{arguments[0]}: {len(FAMILIES[arguments[0]])} modules import\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
