@@ -230,6 +230,10 @@ docs: bootstrap ## Write docs/metrics.md and Grafana's dashboards from the code
 	@$(PYTHON) -m shared.metrics_document
 	@$(PYTHON) setup/grafana/build_dashboards.py
 
+.PHONY: render-diagrams
+render-diagrams: ## Render docs/arch/*.puml to SVG (PlantUML and Graphviz, installed where they are missing)
+	@setup/native/diagrams.sh
+
 .PHONY: feed-faults
 feed-faults: bootstrap ## Faults and kills of the price feed at full length (six minutes), into docs/market-data.md
 	@T3_FEED_FAULTS=full exec $(PYTHON) -m pytest -q components/tests/price_stream_producer/test_faults.py \
