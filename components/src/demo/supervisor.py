@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-import xmlrpc.client
+import xmlrpc.client  # nosec B411  # what answers is a supervisord of ours, on a socket of ours
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -17,7 +17,7 @@ from shared.config import ConfigError, Secrets, Settings, load_secrets, load_set
 
 BAD_CONFIGURATION = 2
 CELERY = (sys.executable, "-m", "celery", "-A", "shared.celery_app")
-POOL_METRICS = Path("/tmp/3t_metrics")  # noqa: S108  in memory, of this container alone
+POOL_METRICS = Path("/tmp/3t_metrics")  # noqa: S108  # nosec B108  # in this container's memory
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 QUIET = ("--without-mingle", "--without-gossip")
 
