@@ -137,6 +137,10 @@ restore: ## Containers: replace all of that by a backup, FROM=backups/… YES=ye
 scale: ## Containers: number of iteration workers, WORKERS=4
 	@exec $(COMPOSE) scale '$(WORKERS)'
 
+.PHONY: swarm
+swarm: ## Containers on several hosts: docker-compose.yml as a stack of Docker Swarm, stack.yml
+	@exec $(COMPOSE) swarm
+
 .PHONY: add-symbol
 add-symbol: ## Containers: trade one more coin, SYMBOL=AVAX
 	@exec $(COMPOSE) add-symbol '$(SYMBOL)'

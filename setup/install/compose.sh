@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The container deployment behind `make install`, `restart`, `status`, `logs`, `clean`, `backup`, `restore`, `migrate`,
-# `scale` and `add-symbol`. Needs Docker Engine 25 or newer with Compose 2.24 or newer, and nothing else on the host.
+# `scale`, `add-symbol` and `swarm`. Needs Docker Engine 25 or newer with Compose 2.24 or newer, and nothing else on the host.
 #
 # Exit codes: 0 done and healthy; 1 something is not healthy or failed; 2 bad input or Docker is not usable.
 set -euo pipefail
@@ -318,6 +318,13 @@ restore() {
   settle
 }
 
+swarm() {
+  require_install
+  in_image python -m deployment.swarm /project >stack.yml || die "stack.yml could not be written (see above)"
+  docker stack config --compose-file stack.yml >/dev/null || CODE=1 die "Docker refuses stack.yml (see above)"
+  say "stack.yml is written; docs/scaling.md says how to go on"
+}
+
 command="${1:-}"
 [ $# -eq 0 ] || shift
 case "$command" in
@@ -339,5 +346,6 @@ case "$command" in
   add-symbol) add_symbol "$@" ;;
   backup) backup ;;
   restore) restore "$@" ;;
-  *) die "usage: compose.sh install|restart|status|logs|clean|migrate|scale|add-symbol|backup|restore" ;;
+  swarm) swarm ;;
+  *) die "usage: compose.sh install|restart|status|logs|clean|migrate|scale|add-symbol|backup|restore|swarm" ;;
 esac
