@@ -10,6 +10,8 @@ import importlib
 import sys
 from collections.abc import Mapping
 
+from shared.celery_app import TASK_MODULES
+
 BAD_INPUT = 2
 
 _SERVICES = (
@@ -20,12 +22,10 @@ _SERVICES = (
     "deployment.symbols",
     "example_balance_consumer",
     "exchange_observer.app",
-    "flower.command",
     "mysql.connector",
     "order_gateway.cli",
     "order_gateway.server",
     "paper_exchange.app",
-    "platform_metrics",
     "price_producer_selector",
     "price_sampler",
     "price_stream_consumer",
@@ -34,6 +34,9 @@ _SERVICES = (
 )
 _WORKER = (
     *_SERVICES,
+    *TASK_MODULES,
+    "flower.command",
+    "platform_metrics.__main__",
     "pyarrow.compute",
     "pyarrow.csv",
     "pyarrow.parquet",
