@@ -73,7 +73,6 @@ def test_a_rule_says_how_urgent_it_is_and_where_to_read_on(rule: dict[str, Any])
     assert rule["annotations"]["summary"].endswith(".")
 
 
-@pytest.mark.skipif(not RUNBOOK.exists(), reason="docs/runbook.md is not written yet")
 @every_rule
 def test_the_runbook_has_the_section(rule: dict[str, Any]) -> None:
     words = re.sub(r"(?<!^)(?=[A-Z])", "-", rule["alert"]).lower()
