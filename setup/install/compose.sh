@@ -13,7 +13,8 @@ READY_SECS="${READY_SECS:-300}"
 MADE_BY_INSTALL=.local/docker/secrets
 # Everything that reads config.yml; servers and dashboards do not.
 APPLICATION=(paper-exchange order-gateway exchange-observer-1 exchange-observer-2 price-producer price-sampler
-  recorder balance-consumer take-profit celery_beat celery_worker_high celery_worker flower)
+  recorder balance-consumer take-profit celery_beat celery_worker_high celery_worker
+  celery_worker_research flower platform-metrics)
 
 say() { printf '3T: %s\n' "$*" >&2; }
 

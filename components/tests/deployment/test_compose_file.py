@@ -298,3 +298,14 @@ def test_logs_are_collected_only_where_they_are_asked_for() -> None:
     noted = set(COMPOSE["x-logging"]["options"]["labels"].split(","))
     text = json.dumps(receiver["operators"])
     assert set(re.findall(r"com\.docker\.compose\.\w+", text)) == noted
+
+
+def test_restart_reaches_every_service_that_reads_the_configuration() -> None:
+    script = (PROJECT_ROOT / "setup/install/compose.sh").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^APPLICATION=\(([^)]*)\)", script, re.MULTILINE)
+    readers = {
+        name
+        for name, service in COMPOSE["services"].items()
+        if any("/app/config.yml" in str(volume) for volume in service.get("volumes", ()))
+    }
+    assert set(listed.split()) == readers - {"migrate"}
