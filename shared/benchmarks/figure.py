@@ -12,6 +12,10 @@ from typing import Literal
 Better = Literal["higher", "lower"]
 
 
+class NotMeasuredError(RuntimeError):
+    """A figure that cannot be measured on this host; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One measured value, its goal, and a peer measured in the same run."""

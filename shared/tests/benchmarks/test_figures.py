@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 
 import pytest
 
 from shared.benchmarks import __main__ as runner
+from shared.benchmarks.bench_deployment import mebibytes
 from shared.benchmarks.figure import Figure, median_secs
 
 
@@ -78,6 +80,22 @@ def test_figures_of_one_function_are_measured_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(runner, "run", once)
     runner.main(["--only", "tick_lag_p99_s", "plans_per_s", "iterations_per_s"])
     assert measured == ["tick_lag_p99_s", "plans_per_s"]
+
+
+def test_what_this_host_cannot_measure_is_named_and_no_miss(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert runner.main(["--only", "install_s"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "install_s: not measured: docker is not installed\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "mib"), [("1.5GiB", 1536.0), ("87.5MiB", 87.5), ("512KiB", 0.5), ("0B", 0.0)]
+)
+def test_memory_is_read_as_docker_writes_it(text: str, mib: float) -> None:
+    assert mebibytes(text) == mib
 
 
 def test_unknown_figure_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
