@@ -12,4 +12,11 @@ from worker.services import feed
 def audit_price_feed() -> None:
     """Check freshness, sample series and second source; queue ``high_priority``."""
     wired = wiring.get()
-    feed.audit(wired.settings, wired.exchange, wired.engine, PriceStore(wired.redis), wired.clock)
+    feed.audit(
+        wired.settings,
+        wired.exchange,
+        wired.engine,
+        PriceStore(wired.redis),
+        wired.clock,
+        wired.since_ms,
+    )

@@ -56,6 +56,8 @@ class Wiring:
     clock: Clock
     worker: str
     """Name of this process in what it commits."""
+    since_ms: int = 0
+    """When this process began."""
 
     @cached_property
     def exchange(self) -> ExchangeManager:
@@ -151,14 +153,16 @@ def get() -> Wiring:
 
 def build(settings: Settings, secrets: Secrets) -> Wiring:
     """Real adapters for these settings; opens nothing."""
+    clock = SystemClock()
     return Wiring(
         settings=settings,
         secrets=secrets,
         engine=make_engine(settings, secrets),
         redis=make_redis(settings, secrets),
         redis_raw=make_redis(settings, secrets, decode=False),
-        clock=SystemClock(),
+        clock=clock,
         worker=f"{socket.gethostname()}:{os.getpid()}",
+        since_ms=clock.now_ms(),
     )
 
 

@@ -63,9 +63,9 @@ class Bench:
                 store.insert(TickRow(INTERVAL, tick, "v", source, unpack(b""), tick))
             uow.commit()
 
-    def audit(self) -> tuple[FeedAudit, set[str]]:
+    def audit(self, since_ms: int = 0) -> tuple[FeedAudit, set[str]]:
         with capture_logs() as logs:
-            found = audit(self.settings, self.venue, self.engine, self.store, self.clock)
+            found = audit(self.settings, self.venue, self.engine, self.store, self.clock, since_ms)
         return found, {entry["event"] for entry in logs}
 
 
@@ -118,6 +118,14 @@ def test_gaps_between_the_oldest_and_the_newest_sample_are_listed(bench: Bench) 
 def test_a_sampler_that_fell_behind_is_reported(bench: Bench) -> None:
     bench.clock.advance(10 * INTERVAL)
     assert "sampler_behind" in bench.audit()[1]
+
+
+def test_a_platform_that_starts_after_a_day_is_not_behind_yet(bench: Bench) -> None:
+    bench.clock.advance(86_400_000)
+    began = bench.clock.now_ms() - INTERVAL
+    assert "sampler_behind" not in bench.audit(began)[1]
+    bench.clock.advance(3 * INTERVAL)
+    assert "sampler_behind" in bench.audit(began)[1]
 
 
 def test_an_empty_series_is_reported(bench: Bench, engine: Engine) -> None:

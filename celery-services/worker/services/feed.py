@@ -55,15 +55,23 @@ class FeedAudit:
 
 
 def audit(
-    settings: Settings, venue: PolledPrices, engine: Engine, prices: PriceStore, clock: Clock
+    settings: Settings,
+    venue: PolledPrices,
+    engine: Engine,
+    prices: PriceStore,
+    clock: Clock,
+    since_ms: int = 0,
 ) -> FeedAudit:
-    """Check freshness, sample series, second source and clock; logs and publishes what it finds."""
+    """Check freshness, sample series, second source and clock; logs and publishes what it finds.
+
+    A sampler cannot be behind for longer than the platform has run; it runs since ``since_ms``.
+    """
     symbols = settings.reconciliation_engine.symbols
     report = FeedAudit()
     quotes = prices.latest(symbols)
     _check_freshness(settings, quotes, clock.now_ms(), report)
     _check_listings(symbols, engine, report)
-    _check_series(settings.interval_ms, engine, clock.now_ms(), report)
+    _check_series(settings.interval_ms, engine, clock.now_ms(), since_ms, report)
     try:
         _cross_check(settings, venue, prices, clock, report)
     except VenueError as error:
@@ -93,7 +101,9 @@ def _check_listings(symbols: Iterable[str], engine: Engine, report: FeedAudit) -
         log.error("symbol_delisted", symbol=symbol)
 
 
-def _check_series(interval_ms: int, engine: Engine, now_ms: int, report: FeedAudit) -> None:
+def _check_series(
+    interval_ms: int, engine: Engine, now_ms: int, since_ms: int, report: FeedAudit
+) -> None:
     """Look for ticks without a row between the newest row and ten minutes before now."""
     with UnitOfWork(engine) as uow:
         store = TickInputStore(uow.conn)
@@ -107,7 +117,7 @@ def _check_series(interval_ms: int, engine: Engine, now_ms: int, report: FeedAud
         report.gaps = store.gaps(interval_ms, first, newest) if first <= newest else []
     if report.gaps:
         log.warning("sample_gaps", ticks=len(report.gaps), first=report.gaps[0])
-    if now_ms - newest > 3 * interval_ms:
+    if now_ms - max(newest, since_ms) > 3 * interval_ms:
         log.error("sampler_behind", newest_tick=newest, behind_ms=now_ms - newest)
 
 
