@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -125,20 +125,28 @@ def _probe(platform: LivePlatform) -> list[float]:
     def note(event: dict[str, Any]) -> None:
         started[event["uuid"]] = event["timestamp"]
 
+    heard: list[dict[str, Any]] = []
+    handlers = {"task-started": note, "*": heard.append}
     with platform.sender.connection() as connection:
-        receiver = platform.sender.events.Receiver(connection, handlers={"task-started": note})
+        receiver = platform.sender.events.Receiver(connection, handlers=handlers)
         with receiver.consumer_context() as (events, _, _):
+            # The subscription reaches Redis with the first read, and an event before it is lost.
+            _listen_until(events, lambda: bool(heard), "a worker's heartbeat")
             for _ in range(PROBES):
                 before = time.time()
                 task = platform.sender.send_task(PROBE, queue=HIGH_PRIORITY_QUEUE)
                 sent[task.id] = before
                 _listen(events, PROBE_SECS)
-            deadline = time.monotonic() + GIVE_UP_SECS
-            while not sent.keys() <= started.keys():
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"not every task started within {GIVE_UP_SECS:g} s")
-                _listen(events, PROBE_SECS)
+            _listen_until(events, lambda: sent.keys() <= started.keys(), "every task's start")
     return [started[task_id] - at for task_id, at in sent.items()]
+
+
+def _listen_until(connection: Any, done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + GIVE_UP_SECS
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} was not seen within {GIVE_UP_SECS:g} s")
+        _listen(connection, PROBE_SECS)
 
 
 def _listen(connection: Any, secs: float) -> None:
