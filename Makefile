@@ -94,7 +94,7 @@ kill-switch: ## Forbid new exposure, or allow it again: DO=set|lift REASON=text
 
 .PHONY: resume
 resume: ## Let a paused symbol open positions again: SYMBOL=BTC REASON=text
-	@exec $(BY_HAND) celery_worker_high worker.cli resume --symbol '$(SYMBOL)' --reason '$(REASON)'
+	@exec $(BY_HAND) order-gateway order_gateway.cli resume '$(SYMBOL)' --reason '$(REASON)'
 
 .PHONY: llen
 llen: bootstrap ## Messages waiting in the demo's queues (redis-cli LLEN)

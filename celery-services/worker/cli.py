@@ -1,14 +1,12 @@
-"""By hand: one reconciliation, resuming a symbol, and why there was an order or none.
+"""By hand: one reconciliation, and why there was an order or none.
 
 ``python -m worker.cli reconcile [--dry-run]``
-``python -m worker.cli resume --symbol BTC --reason "…"``
 ``python -m worker.cli why (--symbol BTC | --order INTENT_ID_OR_CLOID) [--limit 10]``
 """
 
 from __future__ import annotations
 
 import argparse
-import getpass
 import logging
 import sys
 from collections.abc import Sequence
@@ -23,7 +21,7 @@ from shared.config import ConfigError, Settings, load_secrets, load_settings
 from shared.database import UnitOfWork
 from worker import wiring
 from worker.reconciliation_engine import LEASE, lease_secs, reconciler
-from worker.services.reconciliation import Looked, Report, resume
+from worker.services.reconciliation import Looked, Report
 from worker.services.why_report import (
     NothingFound,
     order_story,
@@ -53,8 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "reconcile":
             return _reconcile(wired, dry_run=arguments.dry_run)
-        if arguments.command == "resume":
-            return _resume(wired, arguments)
         return _why(wired, arguments)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", error)).splitlines()[0]
@@ -72,16 +68,6 @@ def _reconcile(wired: Wiring, *, dry_run: bool) -> int:
                 print("reconcile: another reconciliation is under way; try again", file=sys.stderr)
                 return FAILED
             Console().print(_report_table(use_case.reconcile(), wired.settings))
-    return OK
-
-
-def _resume(wired: Wiring, arguments: argparse.Namespace) -> int:
-    actor = getpass.getuser()
-    now_ms = wired.clock.now_ms()
-    if not resume(wired.engine, arguments.symbol, arguments.reason, actor, now_ms):
-        print(f"resume: {arguments.symbol} is not paused", file=sys.stderr)
-        return FAILED
-    print(f"{arguments.symbol} may open positions again")
     return OK
 
 
@@ -144,23 +130,12 @@ def _parser() -> argparse.ArgumentParser:
     reconcile.add_argument(
         "--dry-run", action="store_true", help="show what would be done; write and send nothing"
     )
-    again = commands.add_parser("resume", help="let a paused symbol open positions again")
-    again.add_argument("--symbol", required=True, help="a coin, such as BTC")
-    again.add_argument(
-        "--reason", required=True, type=_reason, help="why it may (3 to 200 letters)"
-    )
     why = commands.add_parser("why", help="why there was an order, or none")
     of = why.add_mutually_exclusive_group(required=True)
     of.add_argument("--symbol", help="a coin, such as BTC")
     of.add_argument("--order", help="an intent id such as BTC:7:open, or a cloid")
     why.add_argument("--limit", type=_limit, default=10, help="decisions shown (1 to 1000)")
     return parser
-
-
-def _reason(text: str) -> str:
-    if not 3 <= len(text.strip()) <= 200:
-        raise argparse.ArgumentTypeError("a reason has 3 to 200 letters")
-    return text.strip()
 
 
 def _limit(text: str) -> int:

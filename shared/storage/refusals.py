@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.mysql import insert
 
 from shared.reconciliation.progress import Refusals
@@ -45,3 +45,7 @@ class RefusalStore:
             }
             statement = insert(risk_state).values(name=PREFIX + symbol, **columns)
             self._conn.execute(statement.on_duplicate_key_update(**columns))
+
+    def forget(self, symbol: str) -> None:
+        """Count from zero: a person has looked into what was refused."""
+        self._conn.execute(delete(risk_state).where(risk_state.c.name == PREFIX + symbol))

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from shared.database import UnitOfWork
-from shared.storage.risk_state import RiskStateStore
 from worker import cli
 
 LONG = 40.0
@@ -95,16 +94,6 @@ def test_a_dry_run_shows_and_does_nothing(scene: Any, run: Any) -> None:
     assert scene.world.asked == []
 
 
-def test_a_paused_symbol_is_resumed_once_and_with_a_reason(scene: Any, run: Any) -> None:
-    with UnitOfWork(scene.engine) as uow:
-        RiskStateStore(uow.conn).set_pause("BTC", True, 1, reason="manual trade", actor="gateway")
-        uow.commit()
-    assert run("resume", "--symbol", "BTC", "--reason", "looked into it")[0] == 0
-    with UnitOfWork(scene.engine) as uow:
-        assert RiskStateStore(uow.conn).load().pauses == {}
-    assert run("resume", "--symbol", "BTC", "--reason", "looked into it")[0] == 1
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -112,7 +101,6 @@ def test_a_paused_symbol_is_resumed_once_and_with_a_reason(scene: Any, run: Any)
         ["why"],
         ["why", "--symbol", "BTC", "--limit", "0"],
         ["why", "--symbol", "BTC", "--order", "x"],
-        ["resume", "--symbol", "BTC", "--reason", " "],
     ],
 )
 def test_bad_arguments_are_exit_code_2(run: Any, arguments: list[str]) -> None:

@@ -19,9 +19,9 @@ from shared.reconciliation.intents import Decision
 from shared.reconciliation.progress import HALT_AFTER
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.redis_keys import price
+from shared.storage.refusals import RefusalStore
 from shared.storage.risk_state import RiskStateStore
 from shared.storage.tables import iteration_shards, order_execution_log, order_fills, products
-from worker.services.reconciliation import resume
 
 # 100,000 USD x 0.5 (probationary) x 40 / 100 runs = 20,000 USD
 LONG, SHORT = 40.0, -40.0
@@ -378,7 +378,10 @@ def test_refusals_in_a_row_halt_the_symbol_and_a_person_resumes_it(scene: Any) -
     scene.world.fail_gateway = None
     scene.cycle(2)
     assert scene.world.sizes == {}
-    resume(scene.engine, "BTC", "the filter was fixed", "somebody", scene.world.clock.now_ms())
+    with UnitOfWork(scene.engine) as uow:  # as the gateway does for a person
+        RiskStateStore(uow.conn).set_pause("BTC", False, 1, reason="mended", actor="somebody")
+        RefusalStore(uow.conn).forget("BTC")
+        uow.commit()
     scene.cycle(2)
     assert scene.world.sizes == {"BTC": Decimal("0.4")}
 

@@ -267,20 +267,3 @@ def _closed_usd(x: Looked, inputs: Inputs) -> Decimal:
     filled = Decimal(str(x.reply.body.get("filled_size", "0")))
     price = inputs.prices[x.symbol]
     return filled * price.value if isinstance(price, Known) else Decimal(0)
-
-
-def resume(engine: Engine, symbol: str, reason: str, actor: str, now_ms: int) -> bool:
-    """Let a paused symbol open positions again; False if it was not paused."""
-
-    def work() -> bool:
-        with UnitOfWork(engine) as uow:
-            risk = RiskStateStore(uow.conn)
-            if symbol not in risk.load().pauses:
-                return False
-            risk.set_pause(symbol, False, now_ms, reason=reason, actor=actor)
-            RefusalStore(uow.conn).save({symbol: Refusals()}, now_ms)
-            uow.commit()
-        log.warning("symbol_resumed", symbol=symbol, reason=reason, actor=actor)
-        return True
-
-    return retry_deadlocks(work)

@@ -14,14 +14,13 @@ from chaos.venue import VenueAdmin
 from demo.readings import position_reading
 from shared.config import Settings
 from shared.database import UnitOfWork
-from shared.storage.refusals import PREFIX as REFUSALS
+from shared.storage.refusals import RefusalStore
 from shared.storage.risk_state import RiskStateStore
 from shared.storage.tables import (
     alert_outbox,
     balance_history,
     order_execution_log,
     reconciliation_log,
-    risk_state,
     run_fills,
 )
 
@@ -106,9 +105,9 @@ class Records:
             risk = store.load()
             for symbol in risk.pauses:
                 store.set_pause(symbol, False, now_ms, reason="chaos goes on", actor="chaos")
+                RefusalStore(uow.conn).forget(symbol)
             if risk.kill_switch.engaged:
                 store.set_kill_switch(False, reason="chaos goes on", actor="chaos", now_ms=now_ms)
-            uow.conn.execute(risk_state.delete().where(risk_state.c.name.startswith(REFUSALS)))
             uow.commit()
 
     def _limits(self, conn: Connection) -> Limits:

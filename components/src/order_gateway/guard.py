@@ -25,6 +25,7 @@ from shared.observation import Known
 from shared.risk.checks import daily_loss
 from shared.risk.limits import DayBaseline, KillSwitch, RiskLimits
 from shared.risk.round_trips import LargeLoss
+from shared.storage.refusals import RefusalStore
 from shared.storage.risk_state import RiskState, RiskStateStore
 
 log = structlog.get_logger(__name__)
@@ -166,10 +167,23 @@ class RiskGuard:
         self._readiness.met("kill_switch")
 
     def resume(self, symbol: str, *, reason: str, actor: str) -> None:
-        """Let a paused symbol be traded again; only a person does this, with a reason."""
-        if symbol not in self._load().pauses:
-            raise Conflict(f"{symbol} is not paused")
-        self._pause(symbol, False, reason=reason, actor=actor)
+        """Let a paused symbol be traded again; only a person does this, with a reason.
+
+        The refusals in a row that may have paused it are forgotten, or the next would again.
+        """
+        now_ms = self._clock_ms()
+
+        def work() -> None:
+            with UnitOfWork(self._engine) as uow:
+                store = RiskStateStore(uow.conn)
+                if symbol not in store.load().pauses:
+                    raise Conflict(f"{symbol} is not paused")
+                store.set_pause(symbol, False, now_ms, reason=reason, actor=actor)
+                RefusalStore(uow.conn).forget(symbol)
+                uow.commit()
+
+        retry_deadlocks(work)
+        log.warning("symbol_resumed", symbol=symbol, reason=reason, actor=actor)
         self._audit.write("symbol_resumed", {"symbol": symbol, "reason": reason, "actor": actor})
 
     def _pause(self, symbol: str, paused: bool, *, reason: str, actor: str) -> None:

@@ -23,7 +23,7 @@ from hyperliquid.exchange import Exchange
 from sqlalchemy import Engine
 
 from shared.config import Secrets, Settings
-from shared.database import make_redis
+from shared.database import make_engine, make_redis
 from shared.storage import redis_keys
 from shared.testing.schema import SchemaSnapshot
 from shared.testing.servers import free_port, wait_until
@@ -389,6 +389,12 @@ def running_gateway(
     gateway.start()
     yield gateway
     gateway.stop()
+
+
+@pytest.fixture(scope="module")
+def tables(settings: Settings, secrets: Secrets) -> Engine:
+    """The gateway's own tables as the application user sees them, with what is in them."""
+    return make_engine(settings, secrets)
 
 
 @pytest.fixture

@@ -5,7 +5,12 @@ from __future__ import annotations
 import resource
 from typing import Any
 
+from sqlalchemy import Engine
+
+from shared.database import UnitOfWork
+from shared.reconciliation.progress import Refusals
 from shared.risk.audit import Intact, verify
+from shared.storage.refusals import RefusalStore
 from shared.testing.servers import wait_until
 
 
@@ -123,7 +128,7 @@ def test_full_disk_stops_opening_and_says_so_but_exits_go_on(gateway: Any, venue
 
 
 def test_trade_of_someone_else_is_audited_and_pauses_its_symbol(
-    gateway: Any, venue: Any, outside: Any
+    gateway: Any, venue: Any, outside: Any, tables: Engine
 ) -> None:
     outside.market_open("ETH", True, 0.05)
     wait_until(lambda: "external_fill" in gateway.audit_file.read_text(), 20, "the report")
@@ -132,9 +137,14 @@ def test_trade_of_someone_else_is_audited_and_pauses_its_symbol(
     assert gateway.execute(gateway.planned("BTC", "buy", "0.001"))["state"] == "FILLED"
     exit_body = gateway.planned("ETH", "sell", "0.01", reduce_only=True)
     assert gateway.execute(exit_body)["state"] == "FILLED"
+    with UnitOfWork(tables) as uow:
+        RefusalStore(uow.conn).save({"ETH": Refusals(5, 1, "five in a row")}, 1)
+        uow.commit()
     resume = {"symbol": "ETH", "reason": "that was me"}
     assert gateway.post("/risk/resume", resume).status_code == 200
     assert gateway.post("/risk/resume", resume).status_code == 409
+    with UnitOfWork(tables) as uow:  # or the next refusal would halt it again at once
+        assert RefusalStore(uow.conn).load(["ETH"])["ETH"].count == 0
     assert gateway.execute(gateway.planned("ETH", "buy", "0.1"))["state"] == "FILLED"
 
 
