@@ -4,7 +4,9 @@ Importing this module reads no file: settings and secrets are read when a worker
 sender first needs the configuration.
 
 A task whose worker dies is delivered again (acks late, reject on lost) until its message
-expires, so a task that kills its worker cannot come back for ever.
+expires, so a task that kills its worker cannot come back for ever. One that takes longer than the
+visibility timeout would be delivered again while it runs: each has a time budget below that, and
+stops waiting, repeating and catching up when it is used up.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from kombu import Exchange, Queue
 
+from shared import time_budget
 from shared.aligned_schedule import AlignedSchedule
 from shared.celery_observability import CeleryObservability
 from shared.config import Config, Settings, load_secrets
@@ -113,7 +116,18 @@ def _configuration() -> dict[str, Any]:
     return celery_configuration(settings, redis_url(settings, load_secrets()))
 
 
-app = Celery("3t", include=list(TASK_MODULES))
+class BudgetedTask(Task):  # type: ignore[misc]  # Celery is not typed
+    """A task that knows how long it may take; trials of optimisations take as long as they need."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it within its time budget."""
+        if ROUTES.get(self.name) == RESEARCH_QUEUE:
+            return self.run(*args, **kwargs)
+        with time_budget.within(Config.settings().celery.task_budget_secs):
+            return self.run(*args, **kwargs)
+
+
+app = Celery("3t", include=list(TASK_MODULES), task_cls=BudgetedTask)
 app.add_defaults(_configuration)
 
 observability = CeleryObservability(Config.settings)

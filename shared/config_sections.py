@@ -98,7 +98,7 @@ class ClonalSettings(Section):
 
     clonal_fraction: Annotated[float, between(0, 1)]
     min_parent_age_secs: Annotated[float, between(0, 1e8)]
-    min_trades: Annotated[int, between(0, 10_000)]
+    min_trades: Annotated[int, between(1, 10_000)]
     mutation_scale: Annotated[float, between(0, 1)]
     integer_step_probability: Annotated[float, between(0, 1)]
     flip_probability: Annotated[float, between(0, 1)]
@@ -316,6 +316,11 @@ class CelerySettings(Section):
     high_priority_max_concurrency: Annotated[int, between(10, 1_000)] = 100
     low_priority_concurrency: Annotated[int, between(1, 128)] = 2
     visibility_timeout_secs: Annotated[int, between(10, 86_400)] = 60
+
+    @property
+    def task_budget_secs(self) -> float:
+        """How long a task may take; what is left to the timeout is for the call it is just in."""
+        return 0.75 * self.visibility_timeout_secs
 
 
 class DatabaseSettings(Section):

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 from opentelemetry import trace
 
-from shared import instruments
+from shared import instruments, time_budget
 from shared.celery_app import app
 from shared.database import UnitOfWork
 from shared.market_data.tick_inputs import TickInputStore
@@ -75,7 +75,8 @@ def providence_trading_iteration(shard_ids: list[int], tick_ms: int) -> None:
     """Step shards of runs up to a tick, each once in effect; queue ``low_priority``.
 
     A shard that fails holds no other back. Failures count as an error of the task, and the next
-    call of the scheduler sends those shards again.
+    call of the scheduler sends those shards again. After an outage the task goes as far as its time
+    suffices and leaves the rest to that call as well, before another is sent for the same shards.
     """
     wired = wiring.get()
     trace.get_current_span().set_attributes({"shard_ids": shard_ids, "tick_ms": tick_ms})
@@ -85,12 +86,17 @@ def providence_trading_iteration(shard_ids: list[int], tick_ms: int) -> None:
         wired.sent_iterations.forget(shard_ids)
         raise
     failures: list[Exception] = []
-    for shard_id in shard_ids:
-        try:
-            _iterate(wired, shard_id, tick_ms, shards.get(shard_id))
-        except Exception as error:  # noqa: BLE001  raised with the others below
-            wired.sent_iterations.forget([shard_id])
-            failures.append(error)
+    with time_budget.within(wired.settings.providence.resend_after_seconds / 2):
+        for place, shard_id in enumerate(shard_ids):
+            if place and time_budget.is_spent():
+                wired.sent_iterations.forget(shard_ids[place:])
+                log.info("iterations_left_for_later", tick_ms=tick_ms, shards=shard_ids[place:])
+                break
+            try:
+                _iterate(wired, shard_id, tick_ms, shards.get(shard_id))
+            except Exception as error:  # noqa: BLE001  raised with the others below
+                wired.sent_iterations.forget([shard_id])
+                failures.append(error)
     if failures:
         raise ExceptionGroup(f"{len(failures)} of {len(shard_ids)} shards failed", failures)
 
@@ -98,7 +104,8 @@ def providence_trading_iteration(shard_ids: list[int], tick_ms: int) -> None:
 def _iterate(wired: wiring.Wiring, shard_id: int, tick_ms: int, shard: Shard | None) -> None:
     started = time.perf_counter()
     result = wired.iterations.run(shard_id, tick_ms, shard)
-    if result.outcome is Outcome.CONTENDED:
+    unfinished = result.outcome is Outcome.COMMITTED and result.last_tick < tick_ms
+    if unfinished or result.outcome is Outcome.CONTENDED:
         wired.sent_iterations.forget([shard_id])
     if result.outcome in (Outcome.DONE_BEFORE, Outcome.CONTENDED):
         instruments.record_fenced_iteration()

@@ -100,6 +100,10 @@ class BudgetExhausted(TransientVenueError):
     error_class: ErrorClass = "budget"
 
 
+class TimeExhausted(BudgetExhausted):
+    """The request was dropped here, unsent: the task that asks has no time left for it."""
+
+
 class BreakerOpen(TransientVenueError):
     """The request was dropped here, unsent: the venue has failed repeatedly a moment ago."""
 

@@ -15,7 +15,8 @@ import orjson
 import redis
 import structlog
 
-from shared.exchange.errors import VenueError
+from shared import time_budget
+from shared.exchange.errors import TimeExhausted, VenueError
 from shared.storage import redis_keys
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,8 @@ class MarketCache:
                 break
             if cached is not None:
                 return cached
+            if time_budget.is_spent():
+                raise TimeExhausted("markets: another process is still reading them")
             self._sleep(_POLL_SECS)
         try:
             return self._renewed(client, load)

@@ -15,10 +15,10 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from requests.adapters import HTTPAdapter
-from tenacity import Retrying, retry_if_exception, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_exponential
 
-from shared import spent_time
+from shared import spent_time, time_budget
 from shared.config_sections import HyperliquidSettings
 from shared.exchange.boot_turn import BootTurn
 from shared.exchange.breaker import Breaker
@@ -27,6 +27,7 @@ from shared.exchange.errors import (
     BudgetExhausted,
     DecodeError,
     RateLimited,
+    TimeExhausted,
     TransientVenueError,
     VenueError,
     from_transport,
@@ -42,6 +43,9 @@ READ_ATTEMPTS = 4
 MAX_BUDGET_WAIT_SECS = 10.0
 PATIENT_WAIT_SECS = 45.0
 """What is past is worth as much a little later, and a fleet that starts asks for a lot of it."""
+
+SHORTEST_TRY_SECS = 1.0
+"""With less time left a request is not sent: its failure would say nothing about the venue."""
 
 _PATIENT_TYPES = frozenset({"candleSnapshot", "fundingHistory", "userFunding"})
 _POOL_SIZE = 32
@@ -76,6 +80,12 @@ def worth_repeating(error: BaseException) -> bool:
     return isinstance(error, TransientVenueError) and not isinstance(
         error, (BreakerOpen, BudgetExhausted)
     )
+
+
+def _enough(state: RetryCallState) -> bool:
+    """Whether that was the last attempt, or the next would begin too late for its task."""
+    too_late = time_budget.left_secs() < state.upcoming_sleep + SHORTEST_TRY_SECS
+    return state.attempt_number >= READ_ATTEMPTS or too_late
 
 
 class VenueTransport:
@@ -113,12 +123,16 @@ class VenueTransport:
     ) -> object:
         """Send once to ``path`` (``/info`` or ``/exchange``); raises ``VenueError``.
 
-        ``endpoint`` is the name under which the call is counted, such as ``info:allMids``.
+        ``endpoint`` is the name under which the call is counted, such as ``info:allMids``. Neither
+        the wait for its turn nor the call itself goes on for longer than the task has time.
         """
         if priority != "exit":
             self._boot_turn.wait()
         try:
-            place = self._budget.acquire(weight, priority, max_wait_secs, endpoint)
+            wait_secs = min(max_wait_secs, time_budget.left_secs() - SHORTEST_TRY_SECS)
+            if wait_secs < 0:
+                raise TimeExhausted(f"{endpoint}: dropped unsent, its task has no time left")
+            place = self._budget.acquire(weight, priority, wait_secs, endpoint)
         except BudgetExhausted as error:
             self._monitor.refused(endpoint, error)
             raise
@@ -140,7 +154,7 @@ class VenueTransport:
             response = self._session.post(
                 self._rest_url + path,
                 data=orjson.dumps(payload),
-                timeout=self._timeout_secs,
+                timeout=min(self._timeout_secs, max(time_budget.left_secs(), SHORTEST_TRY_SECS)),
                 allow_redirects=False,  # a followed redirect would send the body twice
             )
         except (requests.RequestException, OSError) as error:
@@ -158,6 +172,7 @@ class VenueTransport:
     ) -> object:
         """One ``/info`` request, repeated after 1, 2 and 4 s while its failure is transient.
 
+        Nothing is repeated that the task has no time left for (``shared.time_budget``).
         Raises the last ``VenueError``. The breaker counts such a call as one; what an exit
         needs to know is asked even while it is open.
         """
@@ -170,7 +185,7 @@ class VenueTransport:
                 self._monitor.refused(endpoint, error)
                 raise
         retrying = Retrying(
-            stop=stop_after_attempt(READ_ATTEMPTS),
+            stop=_enough,
             wait=wait_exponential(multiplier=1, max=4),
             retry=retry_if_exception(worth_repeating),
             sleep=self._sleep,

@@ -208,6 +208,13 @@ class TickInputStore:
         )
         return cast("int | None", self._conn.execute(statement).scalar_one())
 
+    def next_tick(self, interval_ms: int, after_ms: int) -> int | None:
+        """Time of the first row after ``after_ms``; None if there is none."""
+        statement = select(func.min(tick_inputs.c.tick_ms)).where(
+            tick_inputs.c.interval_ms == interval_ms, tick_inputs.c.tick_ms > after_ms
+        )
+        return cast("int | None", self._conn.execute(statement).scalar_one())
+
     def oldest_tick(self, interval_ms: int) -> int | None:
         """Time of the oldest row that is still kept."""
         statement = select(func.min(tick_inputs.c.tick_ms)).where(

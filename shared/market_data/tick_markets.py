@@ -31,6 +31,9 @@ class TickRows(Protocol):
     def rows(self, interval_ms: int, from_ms: int, to_ms: int) -> list[TickRow]:
         """Rows in [``from_ms``, ``to_ms``] of one series, in time order."""
 
+    def next_tick(self, interval_ms: int, after_ms: int) -> int | None:
+        """Time of the first row after ``after_ms``; None if there is none."""
+
 
 class DatabaseTickRows:
     """Stored ticks from MariaDB, one short transaction per call."""
@@ -42,6 +45,11 @@ class DatabaseTickRows:
         """Rows in [``from_ms``, ``to_ms``] of one series, in time order."""
         with self._begin() as conn:
             return TickInputStore(conn).rows(interval_ms, from_ms, to_ms)
+
+    def next_tick(self, interval_ms: int, after_ms: int) -> int | None:
+        """Time of the first row after ``after_ms``; None if there is none."""
+        with self._begin() as conn:
+            return TickInputStore(conn).next_tick(interval_ms, after_ms)
 
 
 class TickMarkets:
@@ -91,6 +99,10 @@ class TickMarkets:
         if after_ms >= self._start:
             return [f for tick, f in self._frames.items() if after_ms < tick <= until_ms]
         return self._compute(after_ms, until_ms)
+
+    def next_tick(self, after_ms: int) -> int | None:
+        """The first stored tick after ``after_ms``; None if there is none."""
+        return self._rows.next_tick(self.interval_ms, after_ms)
 
     def _reach_ms(self) -> int:
         return (warm_up_samples(self.grid) + 1) * self.interval_ms

@@ -26,6 +26,9 @@ _INSERT: Final = text(
     """
 )
 
+_ROWS_PER_INSERT: Final = 20_000
+"""About 2 MB of JSON; a server may refuse packets of more than 16 MB."""
+
 COLUMNS: Final = (
     t.c.run_id,
     t.c.fill_seq,
@@ -42,8 +45,9 @@ COLUMNS: Final = (
 
 def insert(conn: Connection, fills: Fills) -> None:
     """Append fills; a fill that is already there fails the transaction."""
-    if len(fills):
-        conn.execute(_INSERT, {"fills": orjson.dumps(fills.tolist()).decode()})
+    for start in range(0, len(fills), _ROWS_PER_INSERT):
+        rows = fills[start : start + _ROWS_PER_INSERT].tolist()
+        conn.execute(_INSERT, {"fills": orjson.dumps(rows).decode()})
 
 
 def of_runs(conn: Connection, run_ids: RunIds) -> Fills:

@@ -97,6 +97,11 @@ class RunWorld:
             return []
         return [row for row in self.rows_ if from_ms <= row.tick_ms <= to_ms]
 
+    def next_tick(self, interval_ms: int, after_ms: int) -> int | None:
+        """The first stored tick after ``after_ms``, as ``TickRows``."""
+        later = [row.tick_ms for row in self.rows(interval_ms, after_ms + 1, 1 << 62)]
+        return min(later, default=None)
+
     def newborns(self, count: int, parameter_space: ParameterSpace | None = None) -> Records:
         """Fresh runs with thresholds from the warm-up, born at ``start_ms``; ids from 1."""
         parameter_space = parameter_space or space()

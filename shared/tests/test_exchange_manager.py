@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 from prometheus_client import REGISTRY
 
+from shared import time_budget
 from shared.config import Settings, load_settings
 from shared.exchange.breaker import VenueBreaker
 from shared.exchange.errors import (
@@ -26,6 +28,7 @@ from shared.exchange.errors import (
     NameResolutionFailed,
     PermanentVenueError,
     RateLimited,
+    TimeExhausted,
     TlsFailed,
     VenueError,
     VenueRejected,
@@ -134,6 +137,40 @@ def test_the_last_failure_rises_after_four_attempts() -> None:
         manager_for(venue.url).check_health()
     assert (caught.value.status, caught.value.body) == (500, "oops")
     assert len(venue.requests) == 4
+
+
+def test_nothing_is_repeated_that_the_task_has_no_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: sum(pauses)))
+    with ScriptedVenue(lambda _: Reply(500)) as venue:
+        manager = manager_for(venue.url, pauses)
+        with time_budget.within(6.0), pytest.raises(VenueServerError):
+            manager.check_health()
+        assert (pauses, len(venue.requests)) == ([1, 2], 3)
+        with time_budget.within(0.9), pytest.raises(TimeExhausted, match="no time left"):
+            manager.check_health()
+        assert len(venue.requests) == 3
+        assert manager.breaker_state == "closed"
+
+
+def test_a_turn_that_comes_after_the_end_of_the_task_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: sum(pauses)))
+    with ScriptedVenue(lambda _: Reply(429, "null")) as venue:
+        manager = manager_for(venue.url, pauses)
+        with time_budget.within(5.0), pytest.raises(VenueError):
+            manager.candles("BTC", "1m", 0, 60_000)
+    assert sum(pauses) < 5.0
+
+
+def test_a_venue_that_never_answers_holds_a_task_no_longer_than_its_time() -> None:
+    with ScriptedVenue(lambda _: Reply(hang_secs=120)) as venue:
+        manager = manager_for(venue.url)
+        with time_budget.within(1.2), pytest.raises(VenueTimeout):
+            manager.check_health()
+    assert len(venue.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
+from shared import time_budget
 from shared.market_data.tick_markets import TickMarkets
 from shared.providence.codes import Status
 from shared.providence.run_state import Records
@@ -14,9 +15,12 @@ from shared.providence.step import Fills, Grid
 from shared.testing.clock import FrozenClock
 from shared.testing.memory_runs import MemoryRunStateStore, MemoryRunStore
 from shared.testing.run_world import RunWorld, space
+from worker.services import stepping
 from worker.services.iteration import IterationService, Outcome
 from worker.services.rebuild import RebuildError, verify
 from worker.services.stepping import ConfigVersions, Needs, Stepper, Steppers
+
+IDS = RunWorld(length=1).product_ids
 
 
 def steppers(world: RunWorld, keep: int = 256) -> Steppers:
@@ -110,6 +114,58 @@ def test_late_task_catches_up_through_every_tick(world, expected):
     result = service.run(0, world.ticks[-1])
     assert result.outcome is Outcome.COMMITTED
     assert rig.outcome() == expected
+
+
+def test_without_time_a_late_task_comes_one_commit_further(world, expected, monkeypatch):
+    """Ten ticks at a time, whatever it takes: every task moves on, and the journal is the same."""
+    monkeypatch.setattr(stepping, "MAX_TICKS_PER_PIECE", 10)
+    rig = Rig.make(world)
+    came: list[int] = []
+    with time_budget.within(0.0):
+        while not came or came[-1] < world.ticks[-1]:
+            result = rig.service().run(0, world.ticks[-1])
+            assert (result.outcome, result.ticks <= 10) == (Outcome.COMMITTED, True)
+            came.append(result.last_tick)
+    assert came == sorted(set(came))
+    assert len(came) >= len(world.ticks) // 10
+    assert rig.outcome() == expected
+
+
+class LookedUp:
+    """A world's rows, and how often somebody looked."""
+
+    def __init__(self, world: RunWorld) -> None:
+        self.world = world
+        self.looks = 0
+
+    def rows(self, interval_ms, from_ms, to_ms):
+        self.looks += 1
+        return self.world.rows(interval_ms, from_ms, to_ms)
+
+    def next_tick(self, interval_ms, after_ms):
+        self.looks += 1
+        return self.world.next_tick(interval_ms, after_ms)
+
+
+def test_a_hole_of_a_year_costs_a_few_looks_and_ends_old_runs():
+    world = RunWorld(gaps=False)
+    year_ms, cut = 365 * 86_400_000, world.ticks[60]
+    world.rows_ = [
+        row if row.tick_ms < cut else replace(row, tick_ms=row.tick_ms + year_ms)
+        for row in world.rows_
+    ]
+    rig = Rig.make(world)
+    rows = LookedUp(world)
+    versions = ConfigVersions({world.version: world.config.to_json()}.__getitem__, lambda: IDS)
+    markets = TickMarkets(rows, world.interval_ms, Grid.of(space()))
+    service = rig.service()
+    service._steppers = Steppers(lambda ms: Stepper(markets, versions))
+    service.run(0, world.ticks[59])
+    rows.looks = 0
+    assert service.run(0, world.ticks[-1]).last_tick == world.ticks[-1]
+    assert rows.looks <= 6
+    assert {row.completed_tick for row in rig.runs.rows.values()} >= {cut + year_ms}
+    assert not any(row.active for row in rig.runs.rows.values())
 
 
 def test_repeated_and_older_tasks_change_nothing(world, expected):
@@ -313,6 +369,9 @@ class TwoSeries:
 
     def rows(self, interval_ms, from_ms, to_ms):
         return self.worlds[interval_ms].rows(interval_ms, from_ms, to_ms)
+
+    def next_tick(self, interval_ms, after_ms):
+        return self.worlds[interval_ms].next_tick(interval_ms, after_ms)
 
 
 def test_changed_interval_starts_a_new_series_and_loses_no_run():

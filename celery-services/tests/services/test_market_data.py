@@ -11,6 +11,7 @@ import pytest
 import redis
 from sqlalchemy import Engine, delete
 
+from shared import time_budget
 from shared.config import Settings, load_settings
 from shared.database import UnitOfWork
 from shared.exchange.errors import VenueServerError
@@ -44,6 +45,7 @@ class Market:
         self.running = 0
         self.most_running = 0
         self.delay_secs = 0.0
+        self.time_left: set[float] = set()
         self._lock = threading.Lock()
 
     def markets(self) -> Mapping[str, Asset]:
@@ -59,6 +61,7 @@ class Market:
             self.running += 1
             self.most_running = max(self.most_running, self.running)
             self.asked.append((symbol, timeframe, since_ms, until_ms))
+            self.time_left.add(time_budget.left_secs())
         time.sleep(self.delay_secs)
         with self._lock:
             self.running -= 1
@@ -200,6 +203,13 @@ def test_one_failing_symbol_does_not_hold_up_the_others(bench: Bench) -> None:
     bench.venue.failing = set()
     assert bench.run().failures == []
     assert len(bench.opens("BTC")) == KEEP
+
+
+def test_every_request_shares_the_time_of_the_task(bench: Bench) -> None:
+    with time_budget.within(600.0):
+        bench.run()
+    assert len(bench.venue.time_left) > 1
+    assert max(bench.venue.time_left) <= 600.0
 
 
 def test_requests_in_flight_stay_within_the_limit(bench: Bench) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from shared import time_budget
 from shared.ports import Clock, IterationCommit, Members, RunStateStore, RunStore, Shard
 from shared.providence import aggregate
 from shared.providence.codes import Status
@@ -95,6 +96,8 @@ class IterationService:
         """Bring a shard to ``tick_ms``, or to the last tick stored before it.
 
         ``shard`` is what a moment ago was read of it; the fence refuses it if it has moved since.
+        A shard that is far behind is taken further by one commit after another for as long as there
+        is time (``shared.time_budget``), by one at least; ``last_tick`` says how far it came.
         """
         total = IterationResult(Outcome.NO_TICK)
         attempts = 0
@@ -111,7 +114,7 @@ class IterationService:
             if part.outcome is Outcome.NO_TICK:
                 return total
             total = _add(total, part)
-            if part.last_tick == tick_ms:
+            if part.last_tick == tick_ms or time_budget.is_spent():
                 return total
         return _add(total, IterationResult(Outcome.CONTENDED))
 

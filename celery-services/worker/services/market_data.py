@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
+from shared import time_budget
 from shared.config import Settings
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.exchange.errors import VenueError
@@ -93,6 +94,7 @@ class MarketDataFetcher:
     def run(self) -> FetchReport:
         """Fetch everything that is due; a symbol that fails never holds up another.
 
+        What the time of the task does not suffice for is left to the next run.
         Raises ``VenueError`` only if the listings themselves cannot be read.
         """
         self._sync_products(self._venue.markets().values())
@@ -116,7 +118,7 @@ class MarketDataFetcher:
     def _run_all(self, jobs: Sequence[Callable[[], FetchReport]]) -> FetchReport:
         total = FetchReport()
         with ThreadPoolExecutor(self._settings.concurrency_limit) as pool:
-            for report in pool.map(_guarded, jobs):
+            for report in pool.map(time_budget.shared(_guarded), jobs):
                 total.add(report)
         return total
 

@@ -98,7 +98,8 @@ class Stepper:
     def frames(self, needs: Needs, after_ms: int, until_ms: int) -> Iterator[list[Frame]]:
         """Stored ticks in (``after_ms``, ``until_ms``] in pieces that fit into memory, none empty.
 
-        Take a piece's steps before the next piece: a new product renumbers the columns.
+        Take a piece's steps before the next piece: a new product renumbers the columns. A hole in
+        the series, however long the platform stood still, costs one look.
         """
         self.markets.require(needs.cells, needs.lookbacks)
         span_ms = MAX_TICKS_PER_PIECE * self.markets.interval_ms
@@ -107,7 +108,12 @@ class Stepper:
             piece = self.markets.between(after_ms, end_ms, needs.products)
             if piece:
                 yield piece
-            after_ms = end_ms
+                after_ms = end_ms
+                continue
+            next_ms = self.markets.next_tick(end_ms)
+            if next_ms is None:
+                return
+            after_ms = next_ms - self.markets.interval_ms
 
     def bind(self, records: Records, version: str, bound: Bound | None = None) -> Bound:
         """The binding under a configuration version; ``bound`` is returned if it is that one.

@@ -25,6 +25,9 @@ class CountingRows:
         self.read += len(found)
         return found
 
+    def next_tick(self, interval_ms: int, after_ms: int):
+        return self.world.next_tick(interval_ms, after_ms)
+
 
 def bits(frames: list[Frame]) -> list[tuple]:
     return [

@@ -50,6 +50,9 @@ class Rows:
     def rows(self, interval_ms: int, from_ms: int, to_ms: int) -> list[TickRow]:
         return [row for row in self._rows if from_ms <= row.tick_ms <= to_ms]
 
+    def next_tick(self, interval_ms: int, after_ms: int) -> int | None:
+        return next((row.tick_ms for row in self._rows if row.tick_ms > after_ms), None)
+
 
 class Ends(Observer):
     def __init__(self) -> None:
