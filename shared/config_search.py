@@ -123,15 +123,6 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     return changed
 
 
-def value_at(settings: Settings, path: str) -> Any:
-    """The present value of a searched key, as plain data."""
-    section, _, rest = path.partition(".")
-    value = getattr(settings, section).model_dump(mode="json")
-    for key in rest.split("."):
-        value = value[int(key) if isinstance(value, list) else key]
-    return value
-
-
 def faults(settings: Settings) -> Iterator[str]:
     """What is wrong with ``research.parameters``: a sentence for each key and value."""
     for path, searched in settings.research.parameters.items():

@@ -61,11 +61,6 @@ def order_action(
     return {"type": "order", "orders": [wire], "grouping": "na"}
 
 
-def cancel_action(asset: int, oid: int) -> Action:
-    """Cancel one order by the venue's order id."""
-    return {"type": "cancel", "cancels": [{"a": asset, "o": oid}]}
-
-
 def cancel_by_cloid_action(asset: int, cloid: str) -> Action:
     """Cancel one order by our client order id."""
     return {"type": "cancelByCloid", "cancels": [{"asset": asset, "cloid": cloid}]}

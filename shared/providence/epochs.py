@@ -9,11 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from shared.providence.codes import Status
 from shared.providence.entropy import permutation_entropy
-from shared.providence.population import log_growth
 from shared.providence.run_state import Records
 
 
@@ -50,21 +47,6 @@ def request_exit(records: Records, at_tick: int) -> int:
     chosen = (records["status"] == Status.ACTIVE) & (records["exit_at_tick"] == 0)
     records["exit_at_tick"][chosen] = at_tick
     return int(chosen.sum())
-
-
-def expected_log_growth(records: Records) -> float:
-    """Mean ``ln(equity / start_balance)``: the estimate of E[ln W]; NaN for no runs."""
-    if len(records) == 0:
-        return math.nan
-    return float(log_growth(records).mean())
-
-
-def epoch_growths(records: Records) -> dict[int, float]:
-    """Mean log-growth of the runs of each height, in height order."""
-    heights = np.unique(records["height"][records["height"] > 0])
-    return {
-        int(height): expected_log_growth(records[records["height"] == height]) for height in heights
-    }
 
 
 def cross_run_entropy(growths: Sequence[float], order: int = 3, delay: int = 1) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shared.providence.codes import Interpretation
 from shared.providence.kernel import FloatArray
-from shared.providence.recent import RecentEntropy, SortedEntropy
+from shared.providence.recent import SortedEntropy
 from shared.providence.rules import CloneRules, ParameterSpace, Span
 from shared.providence.run_state import Records
 
@@ -30,11 +30,10 @@ def mutate(
     parents: Records,
     space: ParameterSpace,
     clone_rules: CloneRules,
-    recent_entropy: RecentEntropy | SortedEntropy,
+    recent: SortedEntropy,
 ) -> None:
     """Set every parameter of ``children`` to that of its parent, mutated; at least one of each."""
     scale, leap = clone_rules.mutation_scale, clone_rules.integer_step_probability
-    recent = SortedEntropy.of(recent_entropy, space, np.unique(parents["product_id"]).tolist())
     products = recent.products(parents["product_id"])
     axes = (space.orders, space.delays, space.windows)
     old = [

@@ -1,4 +1,4 @@
-"""Who lives: fresh draws, clones with mutation, retirement.
+"""Who is born: fresh draws, and clones with mutation.
 
 A vacancy is filled with probability ``clonal_fraction`` by a clone of a living parent, drawn in
 proportion to its positive log-growth per hour, shrunk towards the mean of all possible parents;
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
@@ -22,18 +21,9 @@ from numpy.typing import NDArray
 from shared.providence.codes import Interpretation, Status
 from shared.providence.kernel import MS_PER_HOUR, FloatArray
 from shared.providence.mutation import CONTINUOUS, duration_ms, mutate, set_cell
-from shared.providence.recent import RecentEntropy, SortedEntropy
+from shared.providence.recent import SortedEntropy
 from shared.providence.rules import RUIN, CloneRules, ParameterSpace, Span
-from shared.providence.run_state import Records, join, new_records
-
-
-@dataclass(frozen=True, slots=True)
-class Vacancies:
-    """What a supervisor does next: spawn clones and fresh runs, or retire."""
-
-    clones: int
-    fresh: int
-    retire: int
+from shared.providence.run_state import Records, new_records
 
 
 def log_growth(records: Records) -> FloatArray:
@@ -50,20 +40,12 @@ def symbol_cap(desired: int, space: ParameterSpace, symbols: int) -> int:
     return math.ceil(desired * max(space.max_symbol_share, 1.0 / symbols) - 1e-9)
 
 
-def plan_vacancies(rng: Generator, desired: int, active: int, clone_rules: CloneRules) -> Vacancies:
-    """Split the difference between desired and active runs.
-
-    Raises
-    ------
-    ValueError
-        If a count is negative.
-    """
-    if desired < 0 or active < 0:
-        raise ValueError(f"desired is {desired}, active {active}; allowed is 0 or more")
-    if active >= desired:
-        return Vacancies(0, 0, active - desired)
-    clones = int(rng.binomial(desired - active, clone_rules.clonal_fraction))
-    return Vacancies(clones, desired - active - clones, 0)
+def symbol_room(
+    space: ParameterSpace, product_ids: Sequence[int], counts: Mapping[int, int], desired: int
+) -> dict[int, int]:
+    """How many more runs each symbol may have; ``counts`` has its active ones, absent = 0."""
+    cap = symbol_cap(desired, space, len(product_ids))
+    return {product_id: max(cap - counts.get(product_id, 0), 0) for product_id in product_ids}
 
 
 def parent_weights(records: Records, now_ms: int, clone_rules: CloneRules) -> FloatArray:
@@ -92,21 +74,12 @@ def parent_weights(records: Records, now_ms: int, clone_rules: CloneRules) -> Fl
     return weights / total if total > 0.0 else np.zeros(len(records))
 
 
-def select_retirees(records: Records, count: int) -> NDArray[np.int64]:
-    """Indices of the ``count`` active runs to end first: least growth, then the newest."""
-    active = np.flatnonzero(records["status"] == Status.ACTIVE)
-    chosen = records[active]
-    order = np.lexsort((-chosen["run_id"], -chosen["spawn_tick"], log_growth(chosen)))
-    return active[order[: max(count, 0)]]
-
-
 def draw(
     rng: Generator,
     n: int,
     space: ParameterSpace,
-    product_ids: Sequence[int],
     symbol_counts: Mapping[int, int],
-    recent_entropy: RecentEntropy | SortedEntropy,
+    recent: SortedEntropy,
     max_leverage: Mapping[int, float],
     *,
     desired: int,
@@ -117,9 +90,9 @@ def draw(
     Parameters
     ----------
     n: runs wanted.
-    product_ids: symbols open for new runs.
     symbol_counts: active runs per product id, absent = 0.
-    recent_entropy: values from which thresholds are drawn; a symbol without any is passed over.
+    recent: values from which thresholds are drawn; its products are open for new runs, and one
+        without enough values is passed over.
     max_leverage: per product id, > 0.
     desired: size of the whole population, which the cap refers to.
     spawn_tick: ms; the runs are first stepped at the next tick.
@@ -128,13 +101,12 @@ def draw(
     -------
     At most ``n`` records, fewer where caps or missing entropy leave no room; ``run_id`` is 0.
     """
-    recent = SortedEntropy.of(recent_entropy, space, product_ids)
-    room = _room(space, product_ids, symbol_counts, desired)
-    products = _draw_products(rng, n, recent.ready, [room[p] for p in product_ids])
+    room = symbol_room(space, recent.product_ids, symbol_counts, desired)
+    products = _draw_products(rng, n, recent.ready, [room[p] for p in recent.product_ids])
     records = new_records(len(products))
     cells = _draw_cells(rng, recent.ready, products)
     set_cell(records, space, cells)
-    records["product_id"] = np.asarray(product_ids, dtype=np.int32)[products]
+    records["product_id"] = np.asarray(recent.product_ids, dtype=np.int32)[products]
     quantile = _uniform(rng, space.theta_quantile, len(records))
     records["theta"] = recent.theta(cells, products, quantile)
     lookbacks = np.asarray(space.lookbacks, dtype=np.int32)
@@ -153,7 +125,7 @@ def clone(
     parents: Records,
     space: ParameterSpace,
     clone_rules: CloneRules,
-    recent_entropy: RecentEntropy | SortedEntropy,
+    recent: SortedEntropy,
     max_leverage: Mapping[int, float],
     *,
     spawn_tick: int,
@@ -167,7 +139,7 @@ def clone(
     """
     children = new_records(len(parents))
     if len(parents):
-        mutate(rng, children, parents, space, clone_rules, recent_entropy)
+        mutate(rng, children, parents, space, clone_rules, recent)
     children["product_id"] = parents["product_id"]
     children["parent_id"] = parents["run_id"]
     children["generation"] = parents["generation"] + 1
@@ -194,58 +166,10 @@ def choose_parents(
     return chosen
 
 
-def fill_vacancies(
-    rng: Generator,
-    active: Records,
-    space: ParameterSpace,
-    clone_rules: CloneRules,
-    product_ids: Sequence[int],
-    recent_entropy: RecentEntropy | SortedEntropy,
-    max_leverage: Mapping[int, float],
-    *,
-    desired: int,
-    now_ms: int,
-) -> Records:
-    """New runs that bring ``active`` (active records only) up to ``desired``: clones, then fresh.
-
-    Clones that find no parent, or no room on its symbol, become fresh draws. The result may be
-    shorter than the vacancies (see :func:`draw`), never longer.
-    """
-    plan = plan_vacancies(rng, desired, len(active), clone_rules)
-    counts = count_symbols(active)
-    room = _room(space, product_ids, counts, desired)
-    weights = parent_weights(active, now_ms, clone_rules)
-    parents = active[choose_parents(rng, active, weights, plan.clones, room)]
-    clones = clone(
-        rng, parents, space, clone_rules, recent_entropy, max_leverage, spawn_tick=now_ms
-    )
-    for product_id, count in count_symbols(clones).items():
-        counts[product_id] = counts.get(product_id, 0) + count
-    fresh = draw(
-        rng,
-        plan.clones + plan.fresh - len(clones),
-        space,
-        product_ids,
-        counts,
-        recent_entropy,
-        max_leverage,
-        desired=desired,
-        spawn_tick=now_ms,
-    )
-    return join([clones, fresh])
-
-
 def count_symbols(records: Records) -> dict[int, int]:
     """Records per product id."""
     counts = np.bincount(records["product_id"]) if len(records) else np.zeros(0, dtype=np.int64)
     return {int(product_id): int(counts[product_id]) for product_id in np.flatnonzero(counts)}
-
-
-def _room(
-    space: ParameterSpace, product_ids: Sequence[int], counts: Mapping[int, int], desired: int
-) -> dict[int, int]:
-    cap = symbol_cap(desired, space, len(product_ids))
-    return {product_id: max(cap - counts.get(product_id, 0), 0) for product_id in product_ids}
 
 
 def _within(groups: NDArray[np.int64], room: NDArray[np.int64]) -> NDArray[np.bool_]:

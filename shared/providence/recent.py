@@ -35,21 +35,11 @@ class SortedEntropy:
         values.sort(axis=1)  # NaN goes to the end
         self._values = values
         self._counts = np.isfinite(values).sum(axis=1)
-        self._products = len(product_ids)
+        self.product_ids = tuple(product_ids)
         self._order = np.argsort(np.asarray(product_ids, dtype=np.int64))
         self._ids = np.asarray(product_ids, dtype=np.int64)[self._order]
         enough = self._counts >= space.theta_min_samples
         self.ready: NDArray[np.bool_] = enough.reshape(len(space.cells), len(product_ids))
-
-    @classmethod
-    def of(
-        cls,
-        recent: RecentEntropy | SortedEntropy,
-        space: ParameterSpace,
-        product_ids: Sequence[int],
-    ) -> SortedEntropy:
-        """``recent`` itself if it is sorted already; then it has these products."""
-        return recent if isinstance(recent, cls) else cls(recent, space, product_ids)  # type: ignore[arg-type]
 
     def products(self, product_ids: NDArray[np.integer]) -> Rows:
         """Place of each product among those given."""
@@ -58,7 +48,7 @@ class SortedEntropy:
 
     def theta(self, cells: Rows, products: Rows, quantile: FloatArray) -> FloatArray:
         """Entropy at a quantile (0 to 1) of each run's row, which must be ready."""
-        row = cells * self._products + products
+        row = cells * len(self.product_ids) + products
         place = quantile * (self._counts[row] - 1)
         low = np.floor(place).astype(np.int64)
         high = np.minimum(low + 1, self._counts[row] - 1)
@@ -68,7 +58,7 @@ class SortedEntropy:
 
     def quantile(self, cells: Rows, products: Rows, theta: FloatArray) -> FloatArray:
         """Quantile (0 to 1) of each threshold in its row, which must be ready."""
-        row = cells * self._products + products
+        row = cells * len(self.product_ids) + products
         count = self._counts[row]
         values = self._values[row]
         low = (values <= theta[:, None]).sum(axis=1) - 1

@@ -30,7 +30,6 @@ def conceive(
     count: int,
     space: ParameterSpace,
     clone_rules: CloneRules,
-    product_ids: Sequence[int],
     symbol_counts: Mapping[int, int],
     candidates: Callable[[], Records],
     recent_entropy: RecentEntropy,
@@ -46,18 +45,18 @@ def conceive(
     count: vacancies to fill now.
     symbol_counts: active runs per product id, absent = 0.
     candidates: runs among which parents are looked for; asked only if a clone is due.
+    max_leverage: of each product that is open for new runs, > 0.
     desired: size of the whole population, which the caps refer to.
     spawn_tick: ms; also the time at which the age of parents is judged.
 
     The rest is as in :func:`population.draw`; records have ``run_id`` 0.
     """
-    cap = population.symbol_cap(desired, space, len(product_ids))
-    room = {p: max(cap - symbol_counts.get(p, 0), 0) for p in product_ids}
-    split = population.plan_vacancies(rng, count, 0, clone_rules)
-    known = candidates() if split.clones else new_records(0)
+    recent = SortedEntropy(recent_entropy, space, tuple(max_leverage))
+    room = population.symbol_room(space, recent.product_ids, symbol_counts, desired)
+    clones_due = int(rng.binomial(count, clone_rules.clonal_fraction))
+    known = candidates() if clones_due else new_records(0)
     weights = population.parent_weights(known, spawn_tick, clone_rules)
-    recent = SortedEntropy(recent_entropy, space, product_ids)
-    parents = known[population.choose_parents(rng, known, weights, split.clones, room)]
+    parents = known[population.choose_parents(rng, known, weights, clones_due, room)]
     clones = population.clone(
         rng, parents, space, clone_rules, recent, max_leverage, spawn_tick=spawn_tick
     )
@@ -68,7 +67,6 @@ def conceive(
         rng,
         count - len(clones),
         space,
-        product_ids,
         counts,
         recent,
         max_leverage,

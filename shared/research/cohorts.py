@@ -57,7 +57,6 @@ class Cohorts(Observer):
         self._waiting: list[Records] = []
         self._count = 0
         self.total = Cohort()
-        self.untraded = 0
         self.by_interpretation: dict[Hashable, Cohort] = {}
         self.by_symbol: dict[Hashable, Cohort] = {}
         self.by_end: dict[Hashable, Cohort] = {}
@@ -75,7 +74,6 @@ class Cohorts(Observer):
         self._waiting.clear()
         self._count = 0
         traded = runs[runs["fill_seq"] > 0]
-        self.untraded += len(runs) - len(traded)
         if not len(traded):
             return
         growth = log_growth(traded)

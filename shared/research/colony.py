@@ -173,16 +173,14 @@ class Colony:
         vacant = plan.desired - self._bounds.runs
         if vacant <= 0:
             return Supervised(ended, 0)
-        ids = plan.product_ids
         newborns = conceive(
             self._rng,
             min(vacant, plan.spawn_batch),
             plan.space,
             plan.clone_rules,
-            ids,
             self._counts,
             self._candidates,
-            by_cell(self.grid.cells, ids, entropy),
+            by_cell(self.grid.cells, plan.product_ids, entropy),
             plan.max_leverage,
             desired=plan.desired,
             spawn_tick=tick_ms,

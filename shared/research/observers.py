@@ -62,7 +62,6 @@ class Journal(Observer):
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self.count = 0
-        self.turnover_usd = 0.0
         self.fees_usd = 0.0
 
     def fills(self, fills: Fills) -> None:
@@ -70,7 +69,6 @@ class Journal(Observer):
             return
         self._hash.update(np.ascontiguousarray(fills).data)
         self.count += len(fills)
-        self.turnover_usd += float(np.abs(fills["size"] * fills["price"]).sum())
         self.fees_usd += float(fills["fee"].sum())
 
     @property

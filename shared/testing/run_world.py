@@ -19,6 +19,7 @@ from shared.market_data.tick_inputs import (
 )
 from shared.providence import population
 from shared.providence.entropy import sliding_entropy
+from shared.providence.recent import SortedEntropy
 from shared.providence.rules import ParameterSpace, Rules
 from shared.providence.run_state import Records
 from shared.storage.products import Product, ProductStore
@@ -115,9 +116,8 @@ class RunWorld:
             np.random.default_rng([self.seed, 3]),
             count,
             parameter_space,
-            list(self.product_ids.values()),
             {},
-            recent,
+            SortedEntropy(recent, parameter_space, list(self.product_ids.values())),
             dict.fromkeys(self.product_ids.values(), 20.0),
             desired=count,
             spawn_tick=self.start_ms,

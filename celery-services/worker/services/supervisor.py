@@ -23,7 +23,7 @@ from shared.providence.entropy import SlidingEntropy
 from shared.providence.recent import RecentEntropy
 from shared.providence.rules import CloneRules, ParameterSpace
 from shared.providence.run_state import Records, join
-from shared.providence.supervision import ENTROPY_SAMPLES, conceive, parent_shards, place
+from shared.providence.supervision import ENTROPY_SAMPLES, by_cell, conceive, parent_shards, place
 from shared.storage.products import Product, ProductStore
 
 SHRINK_REASON = "shrink"
@@ -124,16 +124,14 @@ class Supervisor:
     def _conceive(self, count: int, tick_ms: int, products: Sequence[Product]) -> Records:
         """Clones of good parents and fresh draws, at most ``count``, under the symbols' caps."""
         plan = self._plan
-        ids = [product.id for product in products]
         return conceive(
             self._rng,
             count,
             plan.space,
             plan.clone_rules,
-            ids,
             self._runs.symbol_counts(),
             self._candidates,
-            self._recent_entropy(tick_ms, ids),
+            self._recent_entropy(tick_ms, [product.id for product in products]),
             {product.id: float(product.max_leverage) for product in products},
             desired=plan.desired,
             spawn_tick=tick_ms,
@@ -147,14 +145,12 @@ class Supervisor:
         from_ms = tick_ms - (length - 1) * interval_ms
         rows = self._rows.rows(interval_ms, from_ms, tick_ms)
         window = TickWindow.from_rows(interval_ms, from_ms, tick_ms, rows, product_ids)
-        recent = {}
-        for cell in space.cells:
-            values = SlidingEntropy(*cell, len(window.product_ids)).push_many(
-                window.mid, window.ok
-            )[-samples:]
-            for column, product_id in enumerate(window.product_ids.tolist()):
-                recent[cell, product_id] = values[:, column]
-        return recent
+        columns = len(window.product_ids)
+        entropy = [
+            SlidingEntropy(*cell, columns).push_many(window.mid, window.ok)[-samples:]
+            for cell in space.cells
+        ]
+        return by_cell(space.cells, window.product_ids.tolist(), np.stack(entropy, axis=1))
 
     def _candidates(self) -> Records:
         """Runs of some shards, as Redis has them."""

@@ -17,11 +17,10 @@ from demo.credentials import (
     write_accounts,
     write_secrets_files,
 )
-from demo.layout import DemoPaths, DemoPlan
+from demo.layout import DemoPlan
 from demo.log_errors import LogErrors
 from demo.processes import (
     ProcessRecord,
-    clear_orphans,
     end_group,
     kill_group,
     record,
@@ -275,11 +274,6 @@ def write_environment(plan: DemoPlan) -> None:
         ),
     ]
     plan.paths.environment.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def clear_last(paths: DemoPaths) -> list[str]:
-    """End what a killed demo left behind; returns the names of the processes."""
-    return clear_orphans(paths.processes)
 
 
 def _redis_config(plan: DemoPlan, credentials: Credentials) -> RedisServerConfig:

@@ -25,7 +25,6 @@ PAGES = "pages"
 """The tier of what only a browser needs."""
 RUNNING = "RUNNING"
 FATAL = "FATAL"
-_STOPPED_STATES = frozenset({"STOPPED", "EXITED", "FATAL", "UNKNOWN"})
 _LOG_BYTES = 20_000_000
 
 

@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from shared.exchange.signing import (
     ActionSigner,
-    cancel_action,
     cancel_by_cloid_action,
     order_action,
     schedule_cancel_action,
@@ -80,7 +79,6 @@ def test_every_l1_vector(vectors: dict[str, Any]) -> None:
 
 def test_built_actions_equal_the_vectors(vectors: dict[str, Any]) -> None:
     by_name = {case["name"]: case["action"] for case in vectors["signing"]["l1"]}
-    assert json.dumps(cancel_action(0, 77)) == json.dumps(by_name["cancel"])
     assert json.dumps(cancel_by_cloid_action(0, CLOID)) == json.dumps(by_name["cancel_by_cloid"])
     assert json.dumps(update_leverage_action(0, 5, is_cross=True)) == json.dumps(
         by_name["update_leverage_cross"]

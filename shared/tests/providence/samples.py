@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from shared.providence import population
 from shared.providence.market import MarketSeries, Samples
+from shared.providence.recent import SortedEntropy
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import Records, new_records
 from shared.providence.step import Binding, Grid, TickMarket, bind
+from shared.providence.supervision import by_cell
 
 INTERVAL_MS = 5_000
 
@@ -88,29 +90,20 @@ def markets(grid: Grid, samples: Samples) -> Iterator[TickMarket]:
     return series.push_many(samples)
 
 
-def recent_entropy(grid: Grid, seen: list[TickMarket]) -> Mapping[Any, NDArray[Any]]:
-    """As the supervisor keeps it; column c is product c + 1."""
-    stack = np.stack([market.entropy for market in seen])
-    return {
-        (cell, column + 1): stack[:, row, column]
-        for row, cell in enumerate(grid.cells)
-        for column in range(stack.shape[2])
-    }
-
-
 def make_population(
     rng: Generator, n: int, space: ParameterSpace, seen: list[TickMarket], leverage: float = 5.0
 ) -> Records:
     """Fresh runs, numbered from 1, born at the last tick of ``seen``."""
     symbols = len(seen[-1].price)
     ids = list(range(1, symbols + 1))
+    entropy = np.stack([market.entropy for market in seen])
+    recent = by_cell(Grid.of(space).cells, ids, entropy)
     records = population.draw(
         rng,
         n,
         space,
-        ids,
         {},
-        recent_entropy(Grid.of(space), seen),
+        SortedEntropy(recent, space, ids),
         dict.fromkeys(ids, leverage),
         desired=n,
         spawn_tick=seen[-1].tick_ms,

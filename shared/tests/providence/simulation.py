@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from shared.providence.codes import Status
 from shared.providence.market import Samples
-from shared.providence.population import fill_vacancies, log_growth
+from shared.providence.population import count_symbols, log_growth
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import Records, new_records
 from shared.providence.step import Grid, TickMarket, step
+from shared.providence.supervision import conceive
 from shared.tests.providence.samples import bind_all, markets
 
 REMEMBERED_TICKS = 300
@@ -32,16 +33,18 @@ def _refill(
     ended = slots["status"] == Status.COMPLETED
     product_id = symbol + 1
     entropy = {(cell, product_id): recent[:, row] for row, cell in enumerate(Grid.of(space).cells)}
-    slots[ended] = fill_vacancies(
+    active = slots[~ended]
+    slots[ended] = conceive(
         rng,
-        slots[~ended],
+        int(ended.sum()),
         space,
         clone_rules,
-        [product_id],
+        count_symbols(active),
+        lambda: active,
         entropy,
         {product_id: 5.0},
         desired=len(slots),
-        now_ms=now_ms,
+        spawn_tick=now_ms,
     )
 
 

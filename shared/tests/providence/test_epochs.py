@@ -12,8 +12,6 @@ from shared.providence.codes import Status
 from shared.providence.epochs import (
     assign_height,
     cross_run_entropy,
-    epoch_growths,
-    expected_log_growth,
     request_exit,
 )
 from shared.providence.run_state import Records, join
@@ -39,25 +37,6 @@ def test_drawdown_reset_asks_for_exits_without_a_height() -> None:
     assert request_exit(runs, 60_000) == 2
     assert runs["exit_at_tick"].tolist() == [60_000, 55_000, 0, 60_000]
     assert runs["height"].tolist() == [0, 0, 0, 4]
-
-
-def test_expected_log_growth_is_the_mean() -> None:
-    runs = _runs({"equity": 1_100.0}, {"equity": 900.0})
-    assert expected_log_growth(runs) == pytest.approx((math.log(1.1) + math.log(0.9)) / 2)
-    assert math.isnan(expected_log_growth(runs[:0]))
-
-
-def test_epochs_are_in_height_order_and_leave_out_runs_without() -> None:
-    runs = _runs(
-        {"height": 2, "equity": 1_200.0},
-        {"height": 1, "equity": 900.0},
-        {"height": 2, "equity": 1_000.0},
-        {"equity": 5_000.0},
-    )
-    growths = epoch_growths(runs)
-    assert list(growths) == [1, 2]
-    assert growths[1] == pytest.approx(math.log(0.9))
-    assert growths[2] == pytest.approx(math.log(1.2) / 2)
 
 
 def test_cross_run_entropy_is_the_permutation_entropy_of_the_epochs() -> None:

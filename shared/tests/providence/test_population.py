@@ -1,8 +1,9 @@
-"""Draws, clones, parents, caps and retirement."""
+"""Draws, clones, parents and caps."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,17 @@ import pytest
 from shared.providence import population
 from shared.providence.codes import Interpretation, Status
 from shared.providence.population import (
-    Vacancies,
     choose_parents,
     clone,
     draw,
-    fill_vacancies,
     log_growth,
     parent_weights,
-    plan_vacancies,
-    select_retirees,
     symbol_cap,
 )
+from shared.providence.recent import SortedEntropy
 from shared.providence.run_state import LAYOUT, Records, join, new_records
 from shared.providence.step import Grid, bind
+from shared.providence.supervision import conceive
 from shared.tests.providence.samples import make_clone_rules, make_space, plain_run
 
 SPACE = make_space()
@@ -49,14 +48,16 @@ RECENT = _recent()
 def _draw(n: int, seed: int = 1, **changes: Any) -> Records:
     values: dict[str, Any] = {
         "space": SPACE,
-        "product_ids": IDS,
         "symbol_counts": {},
-        "recent_entropy": RECENT,
+        "recent": RECENT,
         "max_leverage": LEVERAGE,
         "desired": n,
         "spawn_tick": 10_000,
-    }
-    return draw(np.random.default_rng(seed), n, **(values | changes))
+    } | changes
+    values["recent"] = SortedEntropy(
+        values["recent"], values["space"], tuple(values["max_leverage"])
+    )
+    return draw(np.random.default_rng(seed), n, **values)
 
 
 def test_fresh_runs_lie_in_the_space_and_can_be_stepped() -> None:
@@ -114,11 +115,11 @@ def test_cap_never_keeps_a_population_from_its_size() -> None:
 
 def test_symbols_without_enough_entropy_get_no_runs() -> None:
     short = {key: values[:20] for key, values in RECENT.items()}
-    assert len(_draw(10, recent_entropy=short)) == 0
-    assert len(_draw(10, recent_entropy={})) == 0
-    assert len(_draw(10, product_ids=[])) == 0
+    assert len(_draw(10, recent=short)) == 0
+    assert len(_draw(10, recent={})) == 0
+    assert len(_draw(10, max_leverage={})) == 0
     only = _recent([3])
-    records = _draw(10, recent_entropy=only, space=make_space(max_symbol_share=1.0))
+    records = _draw(10, recent=only, space=make_space(max_symbol_share=1.0))
     assert set(records["product_id"]) == {3}
 
 
@@ -137,7 +138,7 @@ def _clone(parents: Records, seed: int = 5, **changes: Any) -> Records:
         parents,
         SPACE,
         make_clone_rules(**changes),
-        RECENT,
+        SortedEntropy(RECENT, SPACE, IDS),
         LEVERAGE,
         spawn_tick=20_000,
     )
@@ -209,8 +210,9 @@ def test_threshold_moves_to_a_new_cell_as_a_quantile() -> None:
 def test_clone_keeps_cell_and_threshold_where_nothing_recent_is_known() -> None:
     parents = _parents(20)
     rules = make_clone_rules(mutation_scale=0.2, integer_step_probability=1.0)
+    nothing = SortedEntropy({}, SPACE, IDS)
     children = clone(
-        np.random.default_rng(1), parents, SPACE, rules, {}, LEVERAGE, spawn_tick=20_000
+        np.random.default_rng(1), parents, SPACE, rules, nothing, LEVERAGE, spawn_tick=20_000
     )
     for name in ("order", "delay", "window", "theta"):
         assert (children[name] == parents[name]).all()
@@ -277,31 +279,37 @@ def test_parents_of_a_full_symbol_are_not_chosen() -> None:
     assert len(choose_parents(np.random.default_rng(3), records, weights * 0.0, 5, {1: 9})) == 0
 
 
+def _conceive(
+    count: int,
+    active: Records,
+    desired: int,
+    *,
+    candidates: Callable[[], Records] | None = None,
+    **changes: Any,
+) -> Records:
+    return conceive(
+        np.random.default_rng(8),
+        count,
+        make_space(max_symbol_share=0.3),
+        make_clone_rules(**{"min_parent_age_secs": 0.0} | changes),
+        population.count_symbols(active),
+        candidates or (lambda: active),
+        RECENT,
+        LEVERAGE,
+        desired=desired,
+        spawn_tick=HOUR,
+    )
+
+
 def test_vacancies_are_split_by_the_clonal_fraction() -> None:
-    rng = np.random.default_rng(1)
-    plan = plan_vacancies(rng, 10_000, 0, make_clone_rules(clonal_fraction=0.3))
-    assert plan.clones + plan.fresh == 10_000
-    assert 2_800 < plan.clones < 3_200
-    assert plan_vacancies(rng, 5, 9, make_clone_rules()) == Vacancies(0, 0, 4)
-    assert plan_vacancies(rng, 5, 5, make_clone_rules()) == Vacancies(0, 0, 0)
-    with pytest.raises(ValueError, match="allowed is 0 or more"):
-        plan_vacancies(rng, -1, 0, make_clone_rules())
+    born = _conceive(10_000, _parents(400), 1_000_000, clonal_fraction=0.3)
+    assert len(born) == 10_000
+    assert 2_800 < (born["parent_id"] > 0).sum() < 3_200
 
 
 def test_filling_reaches_the_desired_count_with_clones_and_fresh_runs() -> None:
     active = _parents(40)
-    space = make_space(max_symbol_share=0.3)
-    born = fill_vacancies(
-        np.random.default_rng(8),
-        active,
-        space,
-        make_clone_rules(clonal_fraction=0.7, min_parent_age_secs=0.0),
-        IDS,
-        RECENT,
-        LEVERAGE,
-        desired=100,
-        now_ms=HOUR,
-    )
+    born = _conceive(60, active, 100, clonal_fraction=0.7)
     assert len(born) == 60
     assert (born["spawn_tick"] == HOUR).all()
     clones = born["parent_id"] > 0
@@ -311,28 +319,17 @@ def test_filling_reaches_the_desired_count_with_clones_and_fresh_runs() -> None:
 
 
 def test_without_parents_every_vacancy_is_fresh() -> None:
-    born = fill_vacancies(
-        np.random.default_rng(8),
-        new_records(0),
-        SPACE,
-        make_clone_rules(clonal_fraction=1.0),
-        IDS,
-        RECENT,
-        LEVERAGE,
-        desired=20,
-        now_ms=HOUR,
-    )
+    born = _conceive(20, new_records(0), 20, clonal_fraction=1.0)
     assert len(born) == 20
     assert not born["parent_id"].any()
 
 
-def test_shrinking_ends_the_least_growth_first_and_the_newest_of_equals() -> None:
-    records = _family([0.1, -0.2, 0.0, 0.0, -0.5])
-    records["status"][4] = Status.COMPLETED
-    records["spawn_tick"] = [0, 0, 0, 5, 0]
-    assert select_retirees(records, 3).tolist() == [1, 3, 2]
-    assert select_retirees(records, 0).tolist() == []
-    assert len(select_retirees(records, 99)) == 4
+def test_parents_are_looked_for_only_when_a_clone_is_due() -> None:
+    def unasked() -> Records:
+        raise AssertionError("no clone is due")
+
+    born = _conceive(20, _parents(40), 100, candidates=unasked, clonal_fraction=0.0)
+    assert len(born) == 20
 
 
 def test_growth_of_a_ruined_run_is_finite() -> None:

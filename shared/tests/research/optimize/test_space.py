@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from shared.config import ConfigError, load_settings
-from shared.config_search import value_at, with_values
+from shared.config_search import with_values
 from shared.research.optimize.space import SearchSpace, reach_of
 from shared.tests.research.samples import ROOT, settings
 
@@ -39,7 +39,7 @@ def test_values_are_put_into_place_and_nothing_else_changes() -> None:
         before, {"providence.dead_band.1": 0.2, "reconciliation_engine.rebalance_frequency": 60.0}
     )
     assert after.providence.dead_band == (before.providence.dead_band[0], 0.2)
-    assert value_at(after, "reconciliation_engine.rebalance_frequency") == 60.0
+    assert after.reconciliation_engine.rebalance_frequency == 60.0
     assert after.risk == before.risk
     assert before.providence.dead_band[1] != 0.2
 
