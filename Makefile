@@ -210,9 +210,11 @@ test-switches: bootstrap ## Tests at the venue again, on the other setting of al
 	@PAPER_EXCHANGE_SWITCHES="$$($(PYTHON) -c $(OTHER_SWITCHES))" exec $(PYTHON) -m pytest -n 2 --dist loadfile $(VENUE_TESTS) $(ARGS)
 
 .PHONY: lint
-lint: bootstrap ## ruff, format check and mypy
+lint: bootstrap ## ruff, format check and mypy; scripts and Dockerfile
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/shellcheck setup/*/*.sh
+	@.venv/bin/hadolint setup/docker/Dockerfile
 	@.venv/bin/mypy
 
 .PHONY: format

@@ -170,7 +170,7 @@ install_requirements() {
 provide_redis() {
   [ -x "$LOCAL_BIN/redis-server" ] && have redis-cli && return
   have redis-server && have redis-cli && return
-  have redis-check-rdb && have redis-cli || provide "Redis" redis redis-tools
+  { have redis-check-rdb && have redis-cli; } || provide "Redis" redis redis-tools
   have redis-server && return
   # Debian's redis-server is a link to this program, which acts by the name it is called under.
   have redis-check-rdb || die "neither redis-server nor redis-check-rdb was found: install Redis by hand."
@@ -184,7 +184,7 @@ provide_mariadb() {
     return
   fi
   provide "MariaDB" mariadb mariadb-server-core mariadb-client-core
-  have mariadbd && have mariadb && have_install_db ||
+  { have mariadbd && have mariadb && have_install_db; } ||
     die "MariaDB's programs (mariadbd, mariadb, mariadb-install-db) were not found: install MariaDB by hand."
 }
 

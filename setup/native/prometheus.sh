@@ -66,4 +66,4 @@ elif have brew; then
 else
   die "there is neither apt-get nor Homebrew: put prometheus and promtool on PATH."
 fi
-have prometheus && have promtool || die "prometheus and promtool were not found after their installation (see $LOG)."
+{ have prometheus && have promtool; } || die "prometheus and promtool were not found after their installation (see $LOG)."
