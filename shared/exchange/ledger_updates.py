@@ -33,7 +33,7 @@ _WITHOUT_EFFECT = frozenset(
     }
 )
 _INTO_THE_ACCOUNT = frozenset({"deposit", "vaultDistribution", "vaultLeaderCommission"})
-_OUT_OF_THE_ACCOUNT = frozenset({"vaultDeposit", "vaultCreate"})
+_OUT_OF_THE_ACCOUNT = frozenset({"vaultDeposit", "vaultCreate", "withdraw"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,6 @@ def _effect(
     if kind in _INTO_THE_ACCOUNT:
         return decimal_field(delta, "usdc", path)
     if kind in _OUT_OF_THE_ACCOUNT:
-        return -decimal_field(delta, "usdc", path)
-    if kind == "withdraw":
         return -decimal_field(delta, "usdc", path) - _fee(delta, path)
     if kind == "vaultWithdraw":
         return decimal_field(delta, "netWithdrawnUsd", path)
@@ -123,4 +121,7 @@ def _between_places(
 
 
 def _fee(delta: Mapping[str, object], path: str) -> Decimal:
-    return decimal_field(delta, "fee", path) if "fee" in delta else ZERO
+    """The fee in USDC; one in another token is paid from spot."""
+    token = delta.get("feeToken") or "USDC"
+    paid_here = "fee" in delta and str(token).partition(":")[0] == "USDC"
+    return decimal_field(delta, "fee", path) if paid_here else ZERO

@@ -249,6 +249,11 @@ def _parse_levels(raw: object, path: str) -> tuple[BookLevel, ...]:
     )
 
 
+def is_spot(coin: str) -> bool:
+    """Whether a coin's name is that of a spot pair: ``@107``, or ``PURR/USDC``."""
+    return coin.startswith("@") or "/" in coin
+
+
 def parse_fills(raw: object) -> tuple[Fill, ...]:
     """``userFills`` and ``userFillsByTime``, in the venue's order."""
     return tuple(

@@ -136,6 +136,20 @@ def apply_fill(book: Book, fill: AccountFill, asked: Asked | None) -> tuple[Book
     return Book(shares), _split(cash, traded != 0)
 
 
+def apply_late_fill(book: Book, fill: AccountFill, next_price: float) -> tuple[Book, Split]:
+    """Book a fill that became known after a later one, at ``next_price``, had been booked.
+
+    With that one the house took the missing position over at its price; what is left is the
+    difference to what was paid, and the fee.
+    """
+    _require_finite(fill.size, fill.price, fill.fee, next_price)
+    shares = book.shares.copy()
+    shares["cash"][0] += fill.size * (next_price - fill.price) - fill.fee
+    shares["fees"][0] += fill.fee
+    shares["fills"][0] += 1
+    return Book(shares), Split(0.0, -fill.size * fill.price - fill.fee, 0)
+
+
 def apply_funding(book: Book, usd: float, size: float) -> tuple[Book, Split]:
     """Book a funding payment (positive: received) on a position of ``size`` coins.
 

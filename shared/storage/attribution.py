@@ -13,6 +13,7 @@ from sqlalchemy import Connection, and_, exists, func, insert, select
 from sqlalchemy.dialects.mysql import insert as upsert
 
 from shared.orders.attribution import SHARE_DTYPE, Book, Shares, Split, empty_book
+from shared.orders.fill_order import FillStep, in_order
 from shared.storage.tables import attribution as events
 from shared.storage.tables import attribution_books as books
 from shared.storage.tables import attribution_runs as ended
@@ -53,9 +54,10 @@ class AttributionStore:
         self._conn = conn
 
     def pending_fills(self, limit: int) -> list[PendingFill]:
-        """Fills that are stored and not attributed, oldest first.
+        """Fills that are stored and not attributed, in the order in which they happened.
 
-        A fill that becomes known more than ``LATE_MS`` after a later one was attributed stays out.
+        About ``limit`` of them, never a part of those of one millisecond. A fill that becomes known
+        more than ``LATE_MS`` after a later one was attributed stays out.
         """
         f = order_fills
         done = exists().where(
@@ -64,13 +66,34 @@ class AttributionStore:
             events.c.ref == f.c.tid,
             events.c.symbol == f.c.coin,
         )
+        pending = (f.c.time_ms >= self.cursor_ms("fill") - LATE_MS, ~done)
+        last = select(f.c.time_ms).where(*pending).order_by(f.c.time_ms).offset(limit - 1).limit(1)
+        until_ms = self._conn.execute(last).scalar_one_or_none()
+        query = select(f).where(*pending).order_by(f.c.time_ms, f.c.tid)
+        if until_ms is not None:
+            query = query.where(f.c.time_ms <= until_ms)
+        return in_order([_pending(row) for row in self._conn.execute(query)], _step)
+
+    def price_after(self, event: Event) -> Decimal | None:
+        """Price of the symbol's first attributed fill later than ``event``; None without one."""
+        later = (
+            select(events.c.time_ms)
+            .where(
+                events.c.kind == "fill",
+                events.c.symbol == event.symbol,
+                events.c.time_ms > event.time_ms,
+            )
+            .order_by(events.c.time_ms)
+            .limit(1)
+        )
+        f = order_fills
         query = (
             select(f)
-            .where(f.c.time_ms >= self.cursor_ms("fill") - LATE_MS, ~done)
-            .order_by(f.c.time_ms, f.c.tid)
-            .limit(limit)
+            .where(f.c.coin == event.symbol, f.c.time_ms == later.scalar_subquery())
+            .order_by(f.c.tid)
         )
-        return [_pending(row) for row in self._conn.execute(query)]
+        together = in_order([_pending(row) for row in self._conn.execute(query)], _step)
+        return together[0].event.price if together else None
 
     def cursor_ms(self, kind: Kind) -> int:
         """Time of the newest attributed event of a kind; 0 before the first."""
@@ -183,6 +206,11 @@ def unpack(blob: bytes) -> Book:
 def signed_ref(index: int, entries: Sequence[Any]) -> int:
     """Number of an entry among those before it of the same millisecond."""
     return sum(1 for other in entries[:index] if other.time_ms == entries[index].time_ms)
+
+
+def _step(pending: PendingFill) -> FillStep:
+    event = pending.event
+    return FillStep(event.symbol, event.time_ms, pending.start_position, event.size)
 
 
 def _pending(row: Any) -> PendingFill:

@@ -66,6 +66,11 @@ class BalanceStore:
         ).one_or_none()
         return None if row is None else _balance(row)
 
+    def first_ms(self) -> int | None:
+        """Venue time of the oldest stored reading; None before the first."""
+        oldest = select(func.min(balance_history.c.venue_ms))
+        return self._conn.execute(oldest).scalar_one_or_none()
+
     def since(self, venue_ms: int, limit: int = 10_000) -> list[Balance]:
         """Readings from a venue time on, oldest first."""
         rows = self._conn.execute(

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select, tu
 from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.exc import IntegrityError
 
-from shared.exchange.payloads import Fill
+from shared.exchange.payloads import Fill, is_spot
 from shared.exchange.precision import Side
 from shared.exchange.signing import Tif
 from shared.orders.intents import OrderRequest, OrderType, Origin
@@ -293,9 +293,10 @@ class FillStore:
         """Store the fills that are new and return them with their intents; each counts once.
 
         The order's fee becomes the sum of its fills' fees. A fill whose cloid and order id are
-        not in the journal belongs to no intent (None): someone else traded.
+        not in the journal belongs to no intent (None): someone else traded. Fills of spot pairs,
+        which the venue lists among the others, are none of the perpetual account's.
         """
-        fresh = self._unknown(fills)
+        fresh = self._unknown([f for f in fills if not is_spot(f.symbol)])
         if not fresh:
             return []
         owners = self._owners(fresh)

@@ -18,10 +18,11 @@ from sqlalchemy import Engine, func, insert, select
 
 from shared.config import Settings
 from shared.database import UnitOfWork
-from shared.exchange.payloads import parse_fills
+from shared.exchange.payloads import Fill, parse_fills
 from shared.exchange_manager import ExchangeManager
 from shared.orders.attribution import HOUSE
 from shared.storage.attribution import AttributionStore
+from shared.storage.balances import Balance, BalanceStore
 from shared.storage.orders import FillStore
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.tables import attribution, order_execution_log
@@ -121,6 +122,11 @@ class Desk:
         held = self.manager.account().positions
         return float(held[symbol].size) if symbol in held else 0.0
 
+    def books(self) -> dict[str, Any]:
+        """Every row of every book."""
+        with UnitOfWork(self.engine) as uow:
+            return {s: b.shares.tolist() for s, b in AttributionStore(uow.conn).books().items()}
+
     def shares_usd(self) -> float:
         """Runs and house over all symbols at the marks the venue values the account with."""
         account = self.manager.account()
@@ -172,9 +178,9 @@ def test_a_random_sequence_is_the_accounts_change_to_the_last_digit(desk: Desk) 
 def test_attributing_again_changes_nothing(desk: Desk) -> None:
     desk.trade("BTC", 0.01, {1: 1.0, 2: 0.5})
     assert desk.attribute() > 0
-    before = desk.shares_usd()
+    before = desk.books()
     assert desk.attribute() == 0
-    assert desk.shares_usd() == before
+    assert desk.books() == before
 
 
 def test_a_crash_between_fills_loses_and_doubles_nothing(
@@ -224,6 +230,71 @@ def test_funding_and_transfers_are_noted_once(desk: Desk) -> None:
         store = AttributionStore(uow.conn)
         assert store.book("ETH").shares["funding"].sum() == pytest.approx(-1.25)
         assert store.transfers(0) == [(now_ms, Decimal(500)), (now_ms, Decimal(500))]
+
+
+def stored(engine: Engine, *fills: tuple[int, int, str, str, str]) -> None:
+    """Store fills (time, tid, start, size, price) of BTC, as the gateway does."""
+    with UnitOfWork(engine) as uow:
+        FillStore(uow.conn).add(
+            [
+                Fill(
+                    "BTC", Decimal(price), abs(Decimal(size)), "buy" if size[0] != "-" else "sell",
+                    time_ms, Decimal(start), "Open Long", Decimal(0), tid, True, Decimal(1), "USDC",
+                    tid, None,
+                )
+                for time_ms, tid, start, size, price in fills
+            ]
+        )  # fmt: skip
+        uow.commit()
+
+
+def test_fills_of_one_millisecond_are_taken_as_they_happened_not_by_their_ids(
+    engine: Engine,
+) -> None:
+    use_case = Attribution(engine, FixedWeights({}), FrozenClock(), 1.0, RUNS)
+    stored(engine, (1_000, 90, "0", "1", "100"), (1_000, 20, "1", "2", "101"))
+    stored(engine, (1_000, 50, "3", "-1", "102"), (1_001, 10, "2", "1", "103"))
+    assert use_case.attribute_fills() == 4
+    with UnitOfWork(engine) as uow:
+        book = AttributionStore(uow.conn).book("BTC")
+    assert book.position == 3
+    assert book.cash == pytest.approx(-100 - 202 + 102 - 103 - 4)
+
+
+def test_a_fill_that_becomes_known_late_is_the_houses_and_breaks_no_sum(engine: Engine) -> None:
+    use_case = Attribution(engine, FixedWeights({}), FrozenClock(), 1.0, RUNS)
+    stored(engine, (2_000, 70, "1", "2", "101"), (2_000, 30, "3", "1", "104"))
+    assert use_case.attribute_fills() == 2
+    stored(engine, (1_500, 40, "0", "1", "100"))
+    assert use_case.attribute_fills() == 1
+    with UnitOfWork(engine) as uow:
+        book = AttributionStore(uow.conn).book("BTC")
+        rows = uow.conn.execute(select(attribution)).all()
+    assert book.position == 4
+    assert book.cash == pytest.approx(-100 - 202 - 104 - 3)
+    assert sum(row.house_usd for row in rows) == pytest.approx(book.cash)
+
+
+def test_the_first_payment_is_found_however_long_nobody_looked(engine: Engine) -> None:
+    """The account was read, then the worker was away over the hour of the first payment."""
+    clock, asked = FrozenClock(), []
+    use_case = Attribution(engine, FixedWeights({}), clock, 1.0, RUNS)
+    begun_ms = clock.now_ms()
+    with UnitOfWork(engine) as uow:
+        usd = Decimal(1_000)
+        BalanceStore(uow.conn).add(Balance(usd, usd, Decimal(0), Decimal(0), begun_ms, begun_ms))
+        uow.commit()
+    clock.advance(3 * 3_600_000)
+
+    def info(_: str, **params: Any) -> object:
+        asked.append(params["startTime"])
+        delta = {"type": "funding", "coin": "ETH", "usdc": "-1.25", "szi": "0.2"}
+        payments = [{"time": begun_ms + 60_000, "hash": "0x0", "delta": delta}]
+        return [payment for payment in payments if payment["time"] >= params["startTime"]]
+
+    assert use_case.attribute_funding(info, WALLET) == 1
+    assert use_case.attribute_funding(info, WALLET) == 0
+    assert asked == [begun_ms, begun_ms]  # the second by the cursor, a minute back
 
 
 def test_without_a_decision_a_fill_is_the_houses(desk: Desk) -> None:

@@ -27,6 +27,7 @@ from shared.orders import attribution
 from shared.orders.attribution import AccountFill, Asked, Book, Split
 from shared.ports import Clock
 from shared.storage.attribution import AttributionStore, Event, PendingFill, signed_ref
+from shared.storage.balances import BalanceStore
 from shared.storage.reconciliation_log import ReconciliationLog
 from worker.services.run_weights import RunWeights, Weights
 
@@ -72,10 +73,14 @@ class Attribution:
         return count
 
     def attribute_funding(self, info: Info, wallet: str) -> int:
-        """Read the venue's funding payments and attribute the new ones. Raises ``VenueError``."""
+        """Read the venue's funding payments and attribute the new ones. Raises ``VenueError``.
+
+        The first ones are looked for from the first reading of the account on.
+        """
         with UnitOfWork(self.engine) as uow:
-            since_ms = AttributionStore(uow.conn).cursor_ms("funding")
-        start_ms = max(since_ms - OVERLAP_MS, 0) or self.clock.now_ms() - OVERLAP_MS
+            newest_ms = AttributionStore(uow.conn).cursor_ms("funding")
+            begun_ms = BalanceStore(uow.conn).first_ms() or self.clock.now_ms()
+        start_ms = newest_ms - OVERLAP_MS if newest_ms else begun_ms
         payments = parse_funding_payments(info("userFunding", user=wallet, startTime=start_ms))
         count = 0
         for payment in payments:
@@ -133,14 +138,18 @@ class Attribution:
     def _fill(self, conn: Connection, pending: PendingFill, known: dict[str, Weights]) -> None:
         store, event = AttributionStore(conn), pending.event
         book = store.book(event.symbol, lock=True)
-        asked = self._asked(conn, event, known)
         fill = AccountFill(
             float(event.size),
             float(event.price),
             float(pending.fee),
             float(pending.start_position),
         )
-        book, split = attribution.apply_fill(book, fill, asked)
+        next_price = store.price_after(event)
+        asked = None if next_price is not None else self._asked(conn, event, known)
+        if next_price is not None:
+            book, split = attribution.apply_late_fill(book, fill, float(next_price))
+        else:
+            book, split = attribution.apply_fill(book, fill, asked)
         if asked is not None:
             book = self._without_ended(store, event.symbol, book, asked)
         store.save_book(event.symbol, book, self.clock.now_ms())

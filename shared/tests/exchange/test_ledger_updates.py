@@ -27,6 +27,7 @@ def effect(delta: dict[str, Any]) -> Decimal | None:
         ({"type": "accountClassTransfer", "usdc": "7.0", "toPerp": True}, "7.0"),
         ({"type": "accountClassTransfer", "usdc": "7.0", "toPerp": False}, "-7.0"),
         ({"type": "vaultDeposit", "vault": OTHER, "usdc": "3.0"}, "-3.0"),
+        ({"type": "vaultCreate", "vault": OTHER, "usdc": "100.0", "fee": "10.0"}, "-110.0"),
         ({"type": "vaultWithdraw", "vault": OTHER, "netWithdrawnUsd": "3.5"}, "3.5"),
         ({"type": "liquidation", "liquidatedNtlPos": "1.0"}, "0"),
         ({"type": "spotTransfer", "token": "PURR", "amount": "1.0"}, "0"),
@@ -58,6 +59,7 @@ def test_sends_between_dexes_and_spot(source: str, target: str, usd: str) -> Non
     }  # fmt: skip
     assert effect(delta) == Decimal(usd)
     assert effect({**delta, "token": "HYPE"}) == 0
+    assert effect({**delta, "fee": "1.0", "feeToken": "HYPE"}) == Decimal(usd)
 
 
 @pytest.mark.parametrize(

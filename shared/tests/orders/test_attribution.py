@@ -17,6 +17,7 @@ from shared.orders.attribution import (
     Book,
     apply_fill,
     apply_funding,
+    apply_late_fill,
     asked_sizes,
     empty_book,
     retire,
@@ -90,6 +91,17 @@ def test_what_was_there_before_is_taken_over_by_the_house() -> None:
     book, _ = apply_fill(empty_book(), fill(1, 100, 5), asked({1: 6}))
     assert held(book) == {HOUSE: 0, 1: 6}
     assert sum(pnl(book, 110).values()) == pytest.approx(60)
+
+
+def test_a_fill_that_is_known_late_ends_like_one_that_was_known_in_time() -> None:
+    first, second = fill(2, 100, 0, fee=1), fill(3, 110, 2, fee=2)
+    in_time, _ = apply_fill(empty_book(), first, None)
+    in_time, _ = apply_fill(in_time, second, asked({1: 5}))
+    late, _ = apply_fill(empty_book(), second, asked({1: 5}))
+    late, split = apply_late_fill(late, first, next_price=second.price)
+    assert late.position == in_time.position == 5
+    assert late.cash == pytest.approx(in_time.cash)
+    assert (split.runs_usd, split.house_usd) == (0, -201)
 
 
 def test_funding_goes_to_those_who_hold() -> None:

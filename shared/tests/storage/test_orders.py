@@ -240,3 +240,11 @@ def test_orders_are_listed_newest_first_and_filtered(engine: Engine) -> None:
         assert [r.symbol for r in store.recent(state=OrderState.PENDING)] == ["ETH"]
         assert store.sent_since(0) == [2]
         assert store.sent_since(2) == []
+
+
+@pytest.mark.parametrize("coin", ["@107", "PURR/USDC"])
+def test_fills_of_spot_pairs_are_not_the_perpetual_accounts(engine: Engine, coin: str) -> None:
+    with UnitOfWork(engine) as uow:
+        added = FillStore(uow.conn).add([replace(FILL, symbol=coin), FILL])
+        uow.commit()
+    assert [fill.symbol for fill, _ in added] == ["BTC"]
