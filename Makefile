@@ -11,12 +11,15 @@ PYTHON := .venv/bin/python
 UV_VERSION := 0.13.8
 UV := .local/tools/bin/uv
 
+# Whether a variable that is yes or no says yes; empty is no.
+wants = $(filter-out no,$($1))
+
 # Options of `make demo`; empty ones are not passed.
 DURATION ?=
 DATA ?=
 SPEED ?=
-DEMO_OPTIONS := $(if $(DURATION),--duration '$(DURATION)') $(if $(SPEED),--speed '$(SPEED)') \
-	$(if $(RESEARCH),--research) $(foreach file,$(DATA),--data '$(file)')
+DEMO_OPTIONS = $(if $(DURATION),--duration '$(DURATION)') $(if $(SPEED),--speed '$(SPEED)') \
+	$(if $(call wants,RESEARCH),--research) $(foreach file,$(DATA),--data '$(file)')
 
 .PHONY: help
 help: ## This list
@@ -55,6 +58,7 @@ EXAMPLES ?= 300
 
 .PHONY: fuzz
 fuzz: bootstrap ## Long fuzzing of the gateway's API against its OpenAPI description [EXAMPLES=300 of each kind]
+	@[[ '$(EXAMPLES)' =~ ^[1-9][0-9]*$$ ]] || { echo "fuzz: EXAMPLES: must be a whole number above 0, found '$(EXAMPLES)'" >&2; exit 2; }
 	@T3_FUZZ_EXAMPLES='$(EXAMPLES)' exec $(PYTHON) -m pytest components/tests/order_gateway/test_fuzz.py -q
 
 .PHONY: alert-test
@@ -70,10 +74,11 @@ balance: ## The account's balance and positions as MariaDB knows them, with thei
 
 .PHONY: reconcile
 reconcile: ## Bring the account to its target now [DRY=yes: only say what would be done]
-	@exec $(BY_HAND) celery_worker_high worker.cli reconcile $(if $(DRY),--dry-run)
+	@exec $(BY_HAND) celery_worker_high worker.cli reconcile $(if $(call wants,DRY),--dry-run)
 
 .PHONY: why
 why: ## Why there was an order, or none: SYMBOL=BTC or ORDER=intent or client order id
+	@[ -n "$(SYMBOL)$(ORDER)" ] || { echo "why: of what? make why SYMBOL=BTC, or make why ORDER=BTC:17:close" >&2; exit 2; }
 	@exec $(BY_HAND) celery_worker_high worker.cli why $(if $(SYMBOL),--symbol '$(SYMBOL)') $(if $(ORDER),--order '$(ORDER)')
 
 .PHONY: risk
@@ -82,19 +87,21 @@ risk: ## Kill switch, day, account and limits of the order gateway
 
 .PHONY: flatten
 flatten: ## Cancel resting orders, close positions, set the kill switch: REASON=text [SYMBOL=BTC]
-	@exec $(BY_HAND) order-gateway order_gateway.cli flatten $(if $(SYMBOL),--symbol '$(SYMBOL)') --reason '$(REASON)'
+	@exec $(BY_HAND) order-gateway order_gateway.cli flatten $(if $(SYMBOL),--symbol '$(SYMBOL)') --reason "$${REASON:-}"
 
 .PHONY: cancel-all
 cancel-all: ## Cancel resting orders; positions stay: REASON=text
-	@exec $(BY_HAND) order-gateway order_gateway.cli cancel-all --reason '$(REASON)'
+	@exec $(BY_HAND) order-gateway order_gateway.cli cancel-all --reason "$${REASON:-}"
 
 .PHONY: kill-switch
 kill-switch: ## Forbid new exposure, or allow it again: DO=set|lift REASON=text
-	@exec $(BY_HAND) order-gateway order_gateway.cli kill-switch $(DO) --reason '$(REASON)'
+	@[ -n "$(DO)" ] || { echo "kill-switch: say what to do: make kill-switch DO=set REASON='strange fills'" >&2; exit 2; }
+	@exec $(BY_HAND) order-gateway order_gateway.cli kill-switch $(DO) --reason "$${REASON:-}"
 
 .PHONY: resume
 resume: ## Let a paused symbol open positions again: SYMBOL=BTC REASON=text
-	@exec $(BY_HAND) order-gateway order_gateway.cli resume '$(SYMBOL)' --reason '$(REASON)'
+	@[ -n "$(SYMBOL)" ] || { echo "resume: which symbol? make resume SYMBOL=BTC REASON='closed by hand'" >&2; exit 2; }
+	@exec $(BY_HAND) order-gateway order_gateway.cli resume '$(SYMBOL)' --reason "$${REASON:-}"
 
 .PHONY: llen
 llen: bootstrap ## Messages waiting in the demo's queues (redis-cli LLEN)
@@ -149,7 +156,7 @@ add-symbol: ## Containers: trade one more coin, SYMBOL=AVAX
 BACKTEST_OPTIONS = --data $(foreach file,$(DATA),'$(file)') \
 	$(foreach pair,SYMBOL:symbol FROM:from TO:to RUNS:runs SEED:seed STRATEGY:strategy INTERVAL:interval,\
 	$(if $($(firstword $(subst :, ,$(pair)))),--$(lastword $(subst :, ,$(pair))) $($(firstword $(subst :, ,$(pair)))))) \
-	$(if $(REPAIR),--repair) $(ARGS)
+	$(if $(call wants,REPAIR),--repair) $(ARGS)
 
 .PHONY: backtest
 backtest: bootstrap ## Backtest on recorded prices: DATA=files [SYMBOL= FROM= TO= RUNS= SEED= STRATEGY=providence|sma|rsi]
@@ -161,7 +168,7 @@ data: bootstrap ## Fill the recorder's archive: DATA=files, or from the venue [S
 	@exec $(PYTHON) -m shared.research.data $(if $(DATA),--data $(foreach file,$(DATA),'$(file)')) \
 	  $(foreach pair,SYMBOL:symbol FROM:from TO:to TIMEFRAME:timeframe,\
 	  $(if $($(firstword $(subst :, ,$(pair)))),--$(lastword $(subst :, ,$(pair))) $($(firstword $(subst :, ,$(pair)))))) \
-	  $(if $(REPAIR),--repair) $(if $(REPLACE),--replace) $(ARGS)
+	  $(if $(call wants,REPAIR),--repair) $(if $(call wants,REPLACE),--replace) $(ARGS)
 
 # The demo, while one runs here, unless T3_CONFIG or T3_SECRETS name another platform.
 PLATFORM := if [ -z "$${T3_CONFIG:-}$${T3_SECRETS:-}" ] && [ -r .local/demo/processes.json ]; then \
@@ -176,7 +183,7 @@ twin: bootstrap ## What was lived, replayed: exit code 1 unless the signal is eq
 OPTIMIZE_OPTIONS = --data $(foreach file,$(DATA),'$(file)') \
 	$(foreach pair,TRIALS:trials FOLDS:folds WORKERS:workers SYMBOL:symbol FROM:from TO:to RUNS:runs SEED:seed INTERVAL:interval,\
 	$(if $($(firstword $(subst :, ,$(pair)))),--$(lastword $(subst :, ,$(pair))) $($(firstword $(subst :, ,$(pair)))))) \
-	$(if $(REPAIR),--repair) $(ARGS)
+	$(if $(call wants,REPAIR),--repair) $(ARGS)
 
 .PHONY: optimize
 optimize: bootstrap ## Search parameters, judged out of sample: DATA=files [TRIALS= FOLDS= WORKERS= RUNS= SEED= FROM= TO=]
@@ -252,7 +259,7 @@ soak: bootstrap ## Stream, sampler and recorder for a day of market time, in min
 .PHONY: lock
 lock: $(UV) ## Resolve all requirements anew into the lock files (UPGRADE=yes for the newest versions)
 	@for lock in "-dev.lock --all-extras" ".lock" "-worker.lock --extra worker" "-research.lock --extra worker --extra research"; do \
-	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(call wants,UPGRADE),--upgrade) \
 	    --custom-compile-command "make lock" $$([[ $$lock == -dev* ]] || echo "--constraint requirements-dev.lock") \
 	    pyproject.toml -o requirements$$lock; done
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.command_line import Parser
 from shared.config import ConfigError, Settings, load_secrets, load_settings
 from shared.database import UnitOfWork
 from worker import wiring
@@ -123,8 +124,8 @@ def _row(looked: Looked) -> list[str | Text]:
     ]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="worker.cli", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="python -m worker.cli", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     reconcile = commands.add_parser("reconcile", help="bring the account to its target now")
     reconcile.add_argument(

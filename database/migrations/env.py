@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from alembic import context
+from alembic.util import CommandError
 
-from shared.config import load_secrets, load_settings
+from shared.config import ConfigError, load_secrets, load_settings
 from shared.database import make_engine
 from shared.storage.tables import metadata
 
 
 def run() -> None:
     """Apply the migrations over one direct connection."""
-    secrets = load_secrets(require=["database.migrate_password"])
-    engine = make_engine(load_settings(), secrets, migrate=True)
+    try:
+        secrets = load_secrets(require=["database.migrate_password"])
+        engine = make_engine(load_settings(), secrets, migrate=True)
+    except ConfigError as error:
+        raise CommandError(str(error)) from None
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata)
         with context.begin_transaction():

@@ -3,7 +3,7 @@
 #
 # The platform is the one that T3_CONFIG and T3_SECRETS name; else the demo, while one runs in this folder; else the
 # containers of `make install`, where MODULE runs inside SERVICE, which alone reaches the database or knows the token.
-# The exit code is the command's own; 2 if the service does not run.
+# The exit code is the command's own; 2 if nothing runs here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -24,6 +24,10 @@ if [ -z "${T3_CONFIG:-}${T3_SECRETS:-}" ]; then
     terminal=()
     [ -t 1 ] || terminal=(-T)
     exec docker compose --project-name 3t exec "${terminal[@]}" --env "USER=$(id -un)" "$service" python -m "$module" "$@"
+  elif [ ! -r secrets.yml ]; then
+    echo "$module: no platform runs here: start a demo ('make demo') or the containers ('make install')," \
+      "or name another by T3_CONFIG and T3_SECRETS" >&2
+    exit 2
   fi
 fi
 

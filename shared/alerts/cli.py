@@ -5,12 +5,12 @@ Exit codes: 0 every channel took it, 1 at least one did not, 2 nothing is config
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from shared.alerts.channels import channels_of
+from shared.command_line import Parser
 from shared.config import ConfigError, load_secrets, load_settings
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
@@ -18,7 +18,7 @@ OK, FAILED, BAD_INPUT = 0, 1, 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m shared.alerts.cli", description=__doc__)
+    parser = Parser(prog="python -m shared.alerts.cli", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("test", help="send one message to every channel of alerts.urls")
     parser.parse_args(argv)

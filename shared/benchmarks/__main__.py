@@ -8,12 +8,12 @@ Exit code 0 when every goal of the figures that ran is met, 1 when one is missed
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Iterable
 
 from shared.benchmarks.figure import Figure, NotMeasuredError
+from shared.command_line import Parser
 
 BENCHMARKS: dict[str, str] = {
     "step_runs_per_s": "shared.benchmarks.bench_kernel:step_runs_per_s",
@@ -74,7 +74,7 @@ def run(name: str) -> list[Figure]:
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m shared.benchmarks", description=__doc__)
+    parser = Parser(prog="python -m shared.benchmarks", description=__doc__)
     parser.add_argument("--only", metavar="FIGURE", nargs="+", choices=sorted(BENCHMARKS))
     parser.add_argument("--list", action="store_true", help="print the figures and end")
     options = parser.parse_args(None if arguments is None else list(arguments))

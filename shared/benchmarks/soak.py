@@ -33,6 +33,7 @@ from price_sampler import PriceSampler, sync_products
 from price_stream_producer import StreamProducer
 from recorder import COPY_EVERY_SECS, PriceRecorder
 from shared.benchmarks.live_platform import LivePlatform, live_platform
+from shared.command_line import Parser
 from shared.config import Settings
 from shared.database import UnitOfWork, make_redis
 from shared.exchange.breaker import NoBreaker
@@ -293,7 +294,7 @@ def _drive(soak: Soak, end_ms: int, speed: float) -> dict[str, object]:
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m shared.benchmarks.soak",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from shared.command_line import Parser
 from shared.config import ConfigError, Settings, load_settings
 from shared.research.baselines import Baseline, Costs, Rsi, SmaCross, run_baseline
 from shared.research.cohorts import Cohorts, EntropyReturns
@@ -146,8 +147,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m shared.research.backtest",
         description="Backtest on recorded prices; writes a folder and ends with one JSON line.",
     )

@@ -13,7 +13,6 @@ that much) and at once for lines that ask for it. A file beyond ``max_bytes`` is
 
 from __future__ import annotations
 
-import argparse
 import errno
 import fcntl
 import hashlib
@@ -26,6 +25,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from shared.command_line import Parser
 
 GENESIS = "0" * 64
 TAIL_CHUNK_BYTES = 65_536
@@ -266,7 +267,7 @@ def _cut_torn_tail(path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: verify trails in the order given; exit code 1 if one is broken."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m shared.risk.audit",
         description="Check the hash chain of an audit trail.",
         epilog="Rotated files are given oldest first: audit_trail-*.jsonl audit_trail.jsonl",

@@ -93,7 +93,7 @@ def test_make_knows_every_target_and_variable_of_the_documents() -> None:
     for command in _all_commands("make"):
         words = [word for word in command.words[1:] if word != "…"]
         for name in (word.partition("=")[0] for word in words if "=" in word):
-            used = rf"\$\({name}\)|\b{name}:[a-z]+|\$\{{{name}\b"
+            used = rf"\$\({name}\)|wants,{name}\b|\b{name}:[a-z]+|\$\{{{name}\b"
             assert re.search(used, makefile + read), f"{command}: nothing reads {name}"
         done = subprocess.run(
             ["make", "--dry-run", *words],
@@ -216,3 +216,17 @@ def test_summary_shown_in_the_readme_has_the_keys_of_the_real_one() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```json\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     assert list(json.loads(shown)) == list(Summary.__dataclass_fields__)
+
+
+def test_a_reason_may_hold_any_character() -> None:
+    """Nobody escapes an apostrophe in the middle of the night."""
+    done = subprocess.run(
+        ["make", "kill-switch", "DO=set", 'REASON=don\'t "trust" $x'],
+        cwd=ROOT,
+        env={**os.environ, "MAKEFLAGS": "", "T3_SECRETS": "/absent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "/absent: cannot be read" in done.stderr

@@ -34,6 +34,7 @@ from chaos.report import coverage, matrix, summary
 from chaos.runner import Outcome, run_seed
 from chaos.schedule import deal
 from demo.running import DemoError
+from shared.command_line import Parser
 from shared.config import ConfigError
 from shared.config_sections import ObservabilitySettings
 from shared.native_servers import PROJECT_ROOT
@@ -67,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return VIOLATED if any(outcome.violations for outcome in outcomes) else OK
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m chaos",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

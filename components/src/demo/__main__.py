@@ -19,6 +19,7 @@ from demo.session import Session, SessionError
 from demo.summary import shortcomings
 from demo.supervisor import SupervisorError
 from demo.view import make_view
+from shared.command_line import Parser
 from shared.native_servers import ServerPreparationError
 
 OK, NOT_GOOD, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -68,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m demo",
         description=_DESCRIPTION,
         epilog=_EPILOG,

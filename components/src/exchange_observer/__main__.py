@@ -16,6 +16,7 @@ from exchange_observer.reader import AccountRoute
 from exchange_observer.service import Observer
 from shared import instruments
 from shared.clock import SystemClock
+from shared.command_line import Parser
 from shared.config import ConfigError, Secrets, Settings, load_secrets, load_settings
 from shared.opentelemetry_config import flush_traces, setup
 from shared.reconciliation.consensus import LOCAL_VOTER
@@ -79,9 +80,9 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="exchange_observer",
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m exchange_observer",
         description="Read the account over a route of its own and publish it for the quorum.",
     )
     parser.add_argument("--observer-id", required=True, type=_observer_id, help="its name")

@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from shared.command_line import Parser
 from shared.config import ConfigError, load_secrets, load_settings
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
@@ -38,7 +39,7 @@ class Unreachable(RuntimeError):
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its meaning."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m order_gateway.cli",
         description="Leave the market and hold the switches of the order gateway.",
         epilog=EPILOG,

@@ -57,6 +57,8 @@ def split_argument(argument: str, coins: list[str]) -> tuple[str, Path]:
             match = next((coin for coin in coins if name and coin.upper() == name), None)
             if match is not None:
                 return match, path
+    if not path.exists():
+        raise DataFileError(f"{path}: there is no such file")
     raise DataFileError(
         f"{path}: the file name holds no symbol of the universe; "
         f"give it as SYMBOL=path with one of {', '.join(coins)}"

@@ -28,7 +28,14 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_without_a_platform_the_files_of_the_checkout_are_meant(checkout: Path) -> None:
+def test_without_a_platform_it_says_how_to_get_one(checkout: Path) -> None:
+    done = _run(checkout)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no platform runs here: start a demo ('make demo')" in done.stderr
+
+
+def test_secrets_of_the_checkout_name_a_platform_that_was_started_otherwise(checkout: Path) -> None:
+    (checkout / "secrets.yml").write_text("{}\n")
     assert _run(checkout).stdout == "native none: -m worker.cli why --symbol BTC\n"
 
 

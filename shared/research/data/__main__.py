@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from shared.command_line import Parser
 from shared.config import ConfigError, Settings, load_settings
 from shared.exchange.errors import VenueError
 from shared.exchange_manager import ExchangeManager
@@ -206,8 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m shared.research.data",
         description="Imports files, or fetches candles and funding, into the recorder's archive.",
         epilog=_EPILOG,

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from shared.command_line import Parser
 from shared.config import ConfigError
 from shared.research.errors import ResearchError
 from shared.research.request import Request
@@ -30,8 +31,8 @@ Ctrl-C stops; the same command goes on. More --trials extend a search that is do
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m shared.research.optimize",
         description="Search parameters, judge the choices on later prices, and write a report.",
         epilog=EPILOG,

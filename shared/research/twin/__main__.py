@@ -15,6 +15,7 @@ from rich.console import Console
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.command_line import Parser
 from shared.config import ConfigError, Settings, load_secrets, load_settings
 from shared.database import make_engine
 from shared.market_data.archive import DAY_MS, start_of
@@ -113,8 +114,8 @@ def _day(text: str) -> date:
         ) from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m shared.research.twin",
         description="Feeds what was recorded live through the same code, and takes the gap between "
         "both accounts apart.",

@@ -19,6 +19,7 @@ from shared.providence.sizing import CohortSums
 from shared.providence.step import FILL_DTYPE, Fills
 from shared.research.errors import ResearchError
 from shared.research.markets import MarketSpec
+from shared.research.times import utc
 from shared.research.twin.read_account import read_account
 from shared.research.twin.recorded import NEVER, EndedBefore, Lives, Recorded
 from shared.research.twin.replay import reach_ms
@@ -108,9 +109,12 @@ class _Reader:
         to_ms = min(wanted.to_ms, newest, newest if behind is None else int(behind))
         from_ms, to_ms = -(-from_ms // step_ms) * step_ms, to_ms // step_ms * step_ms
         if born is None or from_ms >= to_ms:
+            first = "no run was born yet"
+            if born is not None:
+                first = f"the first run was born at {utc(int(born))}"
             raise ResearchError(
-                f"no run was stepped between {wanted.from_ms} and {wanted.to_ms}; ticks are stored "
-                f"from {stored} to {newest}, and the first run was born at {born}"
+                f"no run was stepped between {utc(wanted.from_ms)} and {utc(wanted.to_ms)}; "
+                f"ticks are stored from {utc(stored)} to {utc(newest)}, and {first}"
             )
         return from_ms, to_ms
 

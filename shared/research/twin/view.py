@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from shared.research.plots import BLUE, GREEN, INK, MUTED, ORANGE, RED, dates, start_drawing
 from shared.research.tables import FloatArray
+from shared.research.times import utc
 from shared.research.twin.gap import CAUSES
 from shared.research.twin.twin import Twin
 
@@ -45,8 +45,8 @@ def line(twin: Twin, report: Path) -> dict[str, Any]:
     """The last line of stdout."""
     check, recorded = twin.check, twin.recorded
     return {
-        "from": _time(recorded.from_ms),
-        "to": _time(recorded.to_ms),
+        "from": utc(recorded.from_ms),
+        "to": utc(recorded.to_ms),
         "ticks": len(twin.window.tick_ms),
         "runs": len(recorded.lives.births),
         "virtual_fills": check.lived,
@@ -70,7 +70,7 @@ def show(twin: Twin) -> Group:
 def _headline(twin: Twin) -> Text:
     recorded = twin.recorded
     text = Text("Twin of ", style="bold")
-    text.append(f"{_time(recorded.from_ms)} to {_time(recorded.to_ms)}", style="bold")
+    text.append(f"{utc(recorded.from_ms)} to {utc(recorded.to_ms)}", style="bold")
     text.append(
         f"\n{len(twin.window.tick_ms):,} ticks of {recorded.interval_ms / 1000:g} s, "
         f"{len(recorded.lives.births):,} runs, {recorded.account.orders:,} orders, "
@@ -179,7 +179,3 @@ def _draw(twin: Twin, path: Path) -> Path:
     dates(low)
     figure.savefig(path, dpi=130)
     return path
-
-
-def _time(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
