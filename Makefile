@@ -30,8 +30,12 @@ bootstrap: ## Make this checkout ready: .venv with locked requirements, Redis an
 	@setup/native/bootstrap.sh
 
 .PHONY: prometheus
-prometheus: ## Prometheus as a program, for the demo's metrics and the tests of alert rules and dashboards
+prometheus: ## Prometheus and amtool as programs, for the demo's metrics and the tests of alert rules and dashboards
 	@setup/native/prometheus.sh
+
+.PHONY: collector
+collector: ## The OpenTelemetry collector as a program, built with Go, for the test of its configuration
+	@setup/native/collector.sh
 
 .PHONY: demo
 demo: bootstrap ## The whole platform on paper, with a live view [DURATION=secs] [DATA=files] [SPEED=factor] [RESEARCH=yes]

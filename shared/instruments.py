@@ -160,6 +160,9 @@ _observer_readings = _counter(
 _take_profits = _counter(
     "t3_take_profit_events_total", "Epochs that were closed, by kind of event.", ["kind"]
 )
+_spans = _counter(
+    "t3_spans_total", "Spans by whether the collector took them: exported or lost.", ["outcome"]
+)
 _sharpe = _late_gauge("t3_rolling_sharpe_ratio", "Annualised Sharpe ratio of the account.")
 
 _build = _gauge(
@@ -302,6 +305,11 @@ def record_take_profit(kind: str) -> None:
 def set_gateway_condition(condition: str, met: bool) -> None:
     """Whether the order gateway has one of the things that it needs to trade."""
     _gateway_condition.labels(condition).set(met)
+
+
+def record_spans(outcome: str, spans: int) -> None:
+    """Count spans that were ``exported`` or ``lost``."""
+    _spans.labels(outcome).inc(spans)
 
 
 def set_rolling_sharpe(ratio: float) -> None:

@@ -23,8 +23,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_ON,
     ParentBased,
@@ -35,6 +35,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
+from shared import instruments
 from shared.config_sections import ObservabilitySettings
 
 noisy_tasks = frozenset(
@@ -134,6 +135,17 @@ class ExecutionInstrumentor(CeleryInstrumentor):
         CeleryInstrumentor._trace_failure(*args, **_of_execution(signal, signal["sender"]))
 
 
+class CountedExporter(OTLPSpanExporter):
+    """Counts what the collector took and what it did not: nobody else sees a span that is lost."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Hand over a batch; what fails within the timeout is lost."""
+        result = super().export(spans)
+        outcome = "exported" if result is SpanExportResult.SUCCESS else "lost"
+        instruments.record_spans(outcome, len(spans))
+        return result
+
+
 def _of_execution(signal: dict[str, Any], task: Any) -> dict[str, Any]:
     """A signal of a task whose id is that of its execution: each has a request object."""
     return {**signal, "task_id": f"{signal['task_id']}/{id(task.request)}"}
@@ -217,7 +229,7 @@ def _set_up_tracing(service: str, settings: ObservabilitySettings) -> None:
         sampler=ParentBased(NoisyTaskSampler(settings.sampling_rate)),
     )
     if settings.otlp_endpoint:
-        exporter = OTLPSpanExporter(
+        exporter = CountedExporter(
             endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces",
             timeout=_EXPORT_TIMEOUT_SECS,
         )

@@ -67,6 +67,10 @@ DECLARED: tuple[Declared, ...] = (
     _gauge("t3_account_margin_used_usd", "Margin in use as last read."),
     _gauge("t3_account_notional_usd", "Notional of all positions as last read."),
     _gauge("t3_account_age_seconds", "Age of the last reading of the account."),
+    _gauge(
+        "t3_venue_clock_offset_seconds",
+        "Venue's clock minus this host's when the account was last read; the way back counts.",
+    ),
     _gauge("t3_daily_loss_ratio", "Loss since the start of the UTC day; below 0 for a gain."),
     _gauge("t3_daily_loss_limit_ratio", "Loss of a day that sets the kill switch."),
     _gauge("t3_kill_switch_engaged", "Whether the kill switch is set: 1 or 0."),
@@ -87,6 +91,11 @@ DECLARED: tuple[Declared, ...] = (
     _gauge("t3_price_age_seconds", "Age of the newest price.", "symbol"),
     _gauge("t3_venue_budget_left_ratio", "Share of the request budget that is left.", "address"),
     _gauge("t3_venue_breaker_state", "Shared breaker: 0 closed, 1 half open, 2 open.", "name"),
+    # host
+    _gauge(
+        "t3_disk_free_ratio",
+        "Free share of the disk that `platform_metrics` is on: the one of Docker's volumes.",
+    ),
 )
 
 

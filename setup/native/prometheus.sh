@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Prometheus and promtool as programs in .local/bin, for the demo's metrics and the tests of rules and dashboards.
+# Prometheus, promtool and amtool as programs in .local/bin, for the demo's metrics and the tests of rules, dashboards
+# and what Alertmanager is told.
 #
 # Nothing of the system is changed: on Debian and Ubuntu the packages are unpacked into .local/prometheus, not
-# installed, so no service is registered; on macOS Homebrew's formula is used, whose service stays off. What is on
+# installed, so no service is registered; on macOS Homebrew's formulas are used, whose services stay off. What is on
 # PATH already is used as it is. Runs again in no time.
 #
 # Exit codes: 0 there; 2 cannot be had (one sentence says what to do).
@@ -23,9 +24,11 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# The package and the parts of its web pages, which are packages of their own.
+have_all() { have prometheus && have promtool && have amtool; }
+
+# The packages and the parts of Prometheus' web pages, which are packages of their own.
 debian_packages() {
-  echo prometheus
+  echo prometheus prometheus-alertmanager
   apt-cache depends --no-recommends --no-suggests prometheus | sed -n 's/^ *Depends: \(libjs-[a-z0-9.-]*\|fonts-[a-z-]*\)$/\1/p'
 }
 
@@ -34,7 +37,7 @@ unpack_debian() {
   rm -rf "$draft"
   mkdir -p "$draft/packages"
   (cd "$draft/packages" && debian_packages | xargs apt-get download) >>"$LOG" 2>&1 ||
-    die "Debian's package prometheus could not be fetched (see $LOG): run 'apt-get update' and try again."
+    die "Debian's packages of Prometheus could not be fetched (see $LOG): run 'apt-get update' and try again."
   for package in "$draft"/packages/*.deb; do
     dpkg-deb -x "$package" "$draft" >>"$LOG" 2>&1 || die "$package could not be unpacked (see $LOG)."
   done
@@ -44,6 +47,7 @@ unpack_debian() {
 
 link_debian() {
   ln -sfn "$HOME_DIR/usr/bin/promtool" "$LOCAL_BIN/promtool"
+  ln -sfn "$HOME_DIR/usr/bin/amtool" "$LOCAL_BIN/amtool"
   # Debian's build reads its pages from a folder instead of holding them.
   printf '#!/bin/sh\nexec "%s" --web.local-assets="%s/" "$@"\n' \
     "$HOME_DIR/usr/bin/prometheus" "$HOME_DIR/usr/share/prometheus/web" >"$LOCAL_BIN/prometheus.new"
@@ -52,18 +56,18 @@ link_debian() {
 }
 
 mkdir -p "$LOCAL_BIN"
-if have prometheus && have promtool; then
+if have_all; then
   exit 0
 fi
 if have apt-get && have dpkg-deb; then
-  say "fetching Prometheus (once; 20 MB)"
+  say "fetching Prometheus (once; 30 MB)"
   unpack_debian
   link_debian
 elif have brew; then
-  say "installing prometheus"
-  HOMEBREW_NO_AUTO_UPDATE=1 brew install prometheus >>"$LOG" 2>&1 ||
-    die "'brew install prometheus' failed (see $LOG): run it by hand and try again."
+  say "installing prometheus and alertmanager"
+  HOMEBREW_NO_AUTO_UPDATE=1 brew install prometheus alertmanager >>"$LOG" 2>&1 ||
+    die "'brew install prometheus alertmanager' failed (see $LOG): run it by hand and try again."
 else
-  die "there is neither apt-get nor Homebrew: put prometheus and promtool on PATH."
+  die "there is neither apt-get nor Homebrew: put prometheus, promtool and amtool on PATH."
 fi
-{ have prometheus && have promtool; } || die "prometheus and promtool were not found after their installation (see $LOG)."
+have_all || die "prometheus, promtool or amtool was not found after their installation (see $LOG)."

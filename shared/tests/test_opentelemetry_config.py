@@ -124,6 +124,27 @@ def test_a_second_set_up_starts_no_second_exporter() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_spans_are_counted_by_whether_the_collector_took_them() -> None:
+    done = _run(
+        """
+        from opentelemetry import trace
+        from prometheus_client import REGISTRY
+        from shared.config_sections import ObservabilitySettings
+        from shared.opentelemetry_config import flush_traces, setup
+        from shared.testing.otlp_sink import OtlpSink
+        with OtlpSink() as sink:
+            setup("probe", ObservabilitySettings(otlp_endpoint=sink.url))
+            trace.get_tracer("probe").start_span("taken").end()
+            flush_traces()
+        trace.get_tracer("probe").start_span("nobody listens").end()
+        flush_traces()
+        for outcome in ("exported", "lost"):
+            assert REGISTRY.get_sample_value("t3_spans_total", {"outcome": outcome}) == 1, outcome
+        """
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_exceptions_are_one_line_with_their_traceback() -> None:
     done = _run(
         """

@@ -8,7 +8,7 @@ import time
 
 from prometheus_client import REGISTRY
 
-from platform_metrics import from_mariadb, from_redis
+from platform_metrics import from_host, from_mariadb, from_redis
 from platform_metrics.service import StateReader
 from shared import service
 from shared.config import Secrets, Settings
@@ -30,7 +30,7 @@ def body(settings: Settings, secrets: Secrets, stop: threading.Event) -> None:
 
     collector = StateCollector()
     REGISTRY.register(collector)
-    sources = {"mariadb": mariadb, "redis": from_cache}
+    sources = {"mariadb": mariadb, "redis": from_cache, "host": from_host.read}
     StateReader(sources, collector, settings.observability.state_interval_secs).run(stop)
     client.connection_pool.disconnect()
 

@@ -86,6 +86,7 @@ def _account(conn: Connection, risk: RiskState, symbols: Sequence[str], now_ms: 
         "t3_account_margin_used_usd": {(): float(balance.margin_used)},
         "t3_account_notional_usd": {(): float(balance.total_notional)},
         "t3_account_age_seconds": {(): (now_ms - balance.read_ms) / 1000},
+        "t3_venue_clock_offset_seconds": {(): (balance.venue_ms - balance.read_ms) / 1000},
     }
     if risk.baseline is not None and risk.baseline.account_value > 0:
         loss = 1 - balance.account_value / risk.baseline.account_value

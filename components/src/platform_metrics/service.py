@@ -1,4 +1,4 @@
-"""Reads both sources again and again; what one of them cannot say now is taken back."""
+"""Reads every source again and again; what one of them cannot say now is taken back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.storage.streams import StoredPriceError
 log = structlog.get_logger(__name__)
 
 Read = Callable[[], Reading]
-FAILURES = (SQLAlchemyError, redis.RedisError, StoredPriceError)
+FAILURES = (SQLAlchemyError, redis.RedisError, StoredPriceError, OSError)
 
 
 class StateReader:

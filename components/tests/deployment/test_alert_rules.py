@@ -24,7 +24,15 @@ FOREIGN = {
     "process_start_time_seconds",
     "redis_memory_used_bytes",
     "redis_memory_max_bytes",
+    "redis_uptime_in_seconds",
+    "mysql_global_status_uptime",
+    "alertmanager_notifications_failed_total",
     "otelcol_exporter_send_failed_spans",
+    "otelcol_exporter_enqueue_failed_spans",
+    "otelcol_exporter_send_failed_log_records",
+    "otelcol_exporter_enqueue_failed_log_records",
+    "otelcol_exporter_queue_size",
+    "otelcol_exporter_queue_capacity",
 }
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 
@@ -60,7 +68,9 @@ def test_metrics_of_a_rule_exist(rule: dict[str, Any]) -> None:
         parts = ("_bucket", "_sum", "_count") if metric.kind == "histogram" else ("",)
         known |= {metric.name + part for part in parts}
     expression = re.sub(r"\{[^}]*\}", "", rule["expr"])
-    named = set(re.findall(r"\b(?:t3|redis|otelcol|mysql|process)_\w+|\bup\b", expression))
+    named = set(
+        re.findall(r"\b(?:t3|redis|otelcol|mysql|process|alertmanager)_\w+|\bup\b", expression)
+    )
     assert named
     assert named <= known
 

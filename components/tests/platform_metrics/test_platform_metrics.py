@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import OperationalError
 
-from platform_metrics import from_mariadb, from_redis
+from platform_metrics import from_host, from_mariadb, from_redis
 from platform_metrics.service import StateReader
 from shared.config import Settings
 from shared.database import UnitOfWork
@@ -89,6 +89,7 @@ def test_account_risk_and_looks(engine: Engine, settings: Settings) -> None:
     reading = _read(engine, settings)
     assert reading["t3_account_value_usd"] == {(): 990.0}
     assert reading["t3_account_age_seconds"] == {(): 1.5}
+    assert reading["t3_venue_clock_offset_seconds"] == {(): -0.5}
     assert reading["t3_symbol_halted"]["ETH",] == 1
     assert reading["t3_symbol_halted"]["BTC",] == 0
     assert reading["t3_position_known"] == {("BTC",): 0.0, ("ETH",): 1.0}
@@ -149,6 +150,17 @@ def test_queues_prices_budget_and_breaker(redis_client: redis.Redis, settings: S
     assert reading["t3_price_age_seconds"]["ETH",] == 3_600
     assert reading["t3_venue_budget_left_ratio"]["direct",] < 0.1
     assert reading["t3_venue_breaker_state"] == {("127.0.0.1:direct",): 1.0}
+
+
+def test_a_disk_that_cannot_be_asked_is_a_source_that_fails(tmp_path: Path) -> None:
+    ((free,),) = (values.values() for values in from_host.read(str(tmp_path)).values())
+    assert 0 < free < 1
+    registry, collector = CollectorRegistry(), StateCollector()
+    registry.register(collector)
+    gone = {"host": lambda: from_host.read(str(tmp_path / "gone"))}
+    StateReader(gone, collector, 1.0).look("host")
+    assert registry.get_sample_value("t3_source_readable", {"source": "host"}) == 0
+    assert registry.get_sample_value("t3_disk_free_ratio") is None
 
 
 def test_a_source_that_fails_takes_its_part_back(settings: Settings) -> None:
@@ -215,6 +227,7 @@ def test_as_a_process_it_serves_and_stops(
         readable = 't3_source_readable{source="mariadb"} 1.0'
         wait_until(lambda: readable in scraped(), 30, "the first reading")
         assert 't3_queue_messages{queue="high_priority"} 0.0' in scraped()
+        assert "t3_disk_free_ratio 0." in scraped()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert not target.exists()
