@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 from threading import RLock
 from typing import Any, ClassVar
 
@@ -234,10 +233,17 @@ class ExchangeManager:
             return self._markets
 
     def _load_markets(self) -> Mapping[str, Mapping[str, Any]]:
-        listed = self._cache.get_or_load(partial(_through_ccxt, self._ccxt.fetch_markets))
+        listed = self._cache.get_or_load(self._fetch_markets)
         _through_ccxt(self._ccxt.set_markets, listed)
         self._markets_read = time.monotonic()
         return {market["info"]["name"]: market for market in self._ccxt.markets.values()}
+
+    def _fetch_markets(self) -> list[Any]:
+        """What the venue lists. An empty list is no list: all would count as delisted."""
+        listed: list[Any] = _through_ccxt(self._ccxt.fetch_markets)
+        if not listed:
+            raise DecodeError("markets", "the venue lists no perpetual at all")
+        return listed
 
     def _ccxt_symbol(self, symbol: str) -> str:
         market = self._loaded_markets().get(symbol)

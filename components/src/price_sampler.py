@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -76,10 +77,11 @@ class PriceSampler:
         clock: Clock,
         history: History | None = None,
     ) -> None:
+        self._settings = settings
         self._interval_ms = settings.interval_ms
         self._max_age_ms = round(settings.price_sampler.max_price_age_secs * 1000)
         self._symbols = settings.reconciliation_engine.symbols
-        self._config = TickConfig.of(settings).to_json()
+        self._config = TickConfig.of(settings)
         self._engine = engine
         self._prices = prices
         self._volatilities = volatilities
@@ -207,7 +209,7 @@ class PriceSampler:
         with UnitOfWork(self._engine) as uow:
             store = TickInputStore(uow.conn)
             if not self._version:
-                version = store.save_config(self._config, self._clock.now_ms())
+                version = store.save_config(self._config.to_json(), self._clock.now_ms())
             else:
                 version = self._version
             ours = [row.source for row in rows if store.insert(row.with_version(version))]
@@ -224,11 +226,20 @@ class PriceSampler:
             points = FundingStore(uow.conn).latest(now_ms)
         self._products = {symbol: known[symbol].id for symbol in self._symbols if symbol in known}
         self._listed = frozenset(s for s in self._products if known[s].active)
+        self._leave_out({s for s in self._products if not known[s].active})
         self._context = Context(
             funding_index={symbol: point.index_usd for symbol, point in points.items()},
             volatility=self._volatilities.per_sqrt_hour(self._products),
         )
         self._context_read_ms = now_ms
+
+    def _leave_out(self, delisted: Collection[str]) -> None:
+        """Delisted symbols leave the configuration of ticks: their runs end, as none can trade."""
+        configured = TickConfig.of(self._settings)
+        left = tuple(s for s in configured.symbols if s not in delisted)
+        config = replace(configured, symbols=left)
+        if config != self._config:
+            self._config, self._version = config, ""
 
 
 def sync_products(engine: Engine, manager: ExchangeManager) -> None:

@@ -373,6 +373,16 @@ def test_markets_that_grow_old_are_read_again_by_one_and_kept_when_that_fails(
         assert markets() == first
 
 
+def test_an_empty_list_of_markets_is_no_list() -> None:
+    """Taken at its word it would delist everything, and end every run."""
+    empty = [{"universe": [], "marginTables": [], "collateralToken": 0}, []]
+    with (
+        ScriptedVenue(lambda _: Reply.json(empty)) as venue,
+        pytest.raises(DecodeError, match="no perpetual at all"),
+    ):
+        manager_for(venue.url).markets()
+
+
 def test_what_is_past_waits_longer_for_its_turn_than_what_is_present() -> None:
     pauses: list[float] = []
     with ScriptedVenue(lambda _: Reply.json([])) as venue:

@@ -19,7 +19,7 @@ from shared.market_data.tick_config import TickConfig
 from shared.market_data.tick_inputs import TickInputStore, TickRow, config_version
 from shared.market_data.volatility import VolatilityEstimate
 from shared.native_servers import PROJECT_ROOT
-from shared.storage import redis_keys
+from shared.storage import config_versions, redis_keys
 from shared.storage.funding import FundingPoint, FundingStore
 from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
@@ -29,6 +29,8 @@ from shared.testing.clock import FrozenClock
 INTERVAL = 5_000
 T0 = 1_700_000_000_000 // INTERVAL * INTERVAL
 SYMBOLS = ("BTC", "ETH")
+CONTEXT_LIFE_MS = 30_000
+"""A sampler goes on with the list of products for this long."""
 
 
 @pytest.fixture
@@ -48,15 +50,19 @@ class Bench:
         self.settings, self.engine, self.client = settings, engine, client
         self.clock = FrozenClock(T0)
         self.prices = PriceStore(client)
-        with UnitOfWork(engine) as uow:
-            listed = [
-                Asset(symbol, index, 5, 40, only_isolated=False, delisted=False)
-                for index, symbol in enumerate(SYMBOLS)
-            ]
+        self.ids = self.list_symbols()
+        self.sampler = self.new_sampler()
+
+    def list_symbols(self, delisted: str | None = None) -> dict[str, int]:
+        """Have the venue list the symbols, one of them as delisted; returns their ids."""
+        listed = [
+            Asset(symbol, index, 5, 40, only_isolated=False, delisted=symbol == delisted)
+            for index, symbol in enumerate(SYMBOLS)
+        ]
+        with UnitOfWork(self.engine) as uow:
             known = ProductStore(uow.conn).sync(listed)
             uow.commit()
-        self.ids = {symbol: product.id for symbol, product in known.items()}
-        self.sampler = self.new_sampler()
+        return {symbol: product.id for symbol, product in known.items()}
 
     def new_sampler(self, history=None) -> PriceSampler:
         volatility = VolatilityStore(self.client)
@@ -250,15 +256,22 @@ def test_all_fresh_needs_every_symbol(bench: Bench) -> None:
     assert not bench.sampler.all_fresh()
 
 
+def test_the_runs_of_a_delisted_symbol_end_at_the_tick_that_knows_it(bench: Bench) -> None:
+    """It leaves the configuration of that tick, as if a person had taken it out."""
+    named = []
+    for at, delisted in enumerate((None, "ETH", None)):
+        bench.list_symbols(delisted)
+        bench.clock.ms = T0 + at * CONTEXT_LIFE_MS + 20
+        bench.quote(bench.clock.ms - 10)
+        bench.sampler.catch_up()
+        with UnitOfWork(bench.engine) as uow:
+            newest = TickInputStore(uow.conn).rows(INTERVAL, 0, 2**62)[-1]
+            named.append(config_versions.content(uow.conn, newest.config_version)["symbols"])
+    assert named == [["BTC", "ETH"], ["BTC"], ["BTC", "ETH"]]
+
+
 def test_a_delisted_symbol_is_not_sampled_as_fresh_however_new_its_price(bench: Bench) -> None:
-    with UnitOfWork(bench.engine) as uow:
-        ProductStore(uow.conn).sync(
-            [
-                Asset(symbol, index, 5, 40, only_isolated=False, delisted=symbol == "ETH")
-                for index, symbol in enumerate(SYMBOLS)
-            ]
-        )
-        uow.commit()
+    bench.list_symbols(delisted="ETH")
     bench.quote(T0 - 100)
     bench.clock.ms = T0 + 20
     assert bench.sampler.catch_up() == 1
