@@ -19,8 +19,7 @@ from rich.text import Text
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from demo.layout import DEFAULT_PATHS, demo_environ
-from demo.preflight import running_demo
+from demo.layout import DEFAULT_PATHS, demo_environ, running_demo
 from shared.config import ConfigError, Settings, load_secrets, load_settings
 from shared.database import make_engine
 from shared.reconciliation.consensus import LOCAL_VOTER

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, TypeAlias
 
 from shared.exchange.decoding import (
     as_list,
@@ -26,8 +25,7 @@ from shared.exchange.decoding import (
     str_field,
 )
 from shared.exchange.errors import DecodeError
-
-Side: TypeAlias = Literal["buy", "sell"]
+from shared.exchange.precision import Side
 
 _SIDES: Mapping[str, Side] = {"B": "buy", "A": "sell"}
 

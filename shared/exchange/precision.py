@@ -16,6 +16,7 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from typing import Literal
 
 Side = Literal["buy", "sell"]
+Tif = Literal["Ioc", "Gtc", "Alo"]
 
 SIGNIFICANT_FIGURES = 5
 PERP_PRICE_DECIMALS = 6

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from eth_account import Account
@@ -21,9 +21,8 @@ from eth_utils.exceptions import ValidationError
 from hyperliquid.utils.signing import sign_l1_action
 from pydantic import SecretStr
 
-from shared.exchange.precision import to_wire
+from shared.exchange.precision import Tif, to_wire
 
-Tif = Literal["Ioc", "Gtc", "Alo"]
 Action = dict[str, Any]
 WORD_HEX_DIGITS = 64
 

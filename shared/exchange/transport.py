@@ -30,9 +30,8 @@ from shared.exchange.errors import (
     TimeExhausted,
     TransientVenueError,
     VenueError,
-    from_transport,
-    raise_for_reply,
 )
+from shared.exchange.http_errors import from_transport, raise_for_reply
 from shared.exchange.rate_budget import Priority, RateBudget, weight_of
 from shared.network_monitor import NetworkMonitor
 

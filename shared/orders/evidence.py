@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from shared.exchange.signing import Tif
+from shared.exchange.precision import Tif
 from shared.orders.replies import Verdict
 from shared.orders.states import OrderState
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from shared.exchange.precision import Side, plain
-from shared.exchange.signing import Tif
+from shared.exchange.precision import Side, Tif, plain
 
 OrderType = Literal["market", "limit"]
 Origin = Literal["reconcile", "hand", "flatten", "take_profit"]

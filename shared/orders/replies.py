@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from shared.exchange.signing import Tif
+from shared.exchange.precision import Tif
 from shared.orders.states import OrderState
 
 HTTP_OK = 200

@@ -19,8 +19,7 @@ from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.exc import IntegrityError
 
 from shared.exchange.payloads import Fill, is_spot
-from shared.exchange.precision import Side
-from shared.exchange.signing import Tif
+from shared.exchange.precision import Side, Tif
 from shared.orders.intents import OrderRequest, OrderType, Origin
 from shared.orders.replies import Verdict
 from shared.orders.states import OPEN, TERMINAL, OrderState, check_transition

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from demo.layout import DEFAULT_PATHS, DemoPaths, DemoPlan
-from demo.preflight import PreflightError, check, only_one, running_demo
+from demo.layout import DEFAULT_PATHS, DemoPaths, DemoPlan, running_demo
+from demo.preflight import PreflightError, check, only_one
 from demo.processes import clear_orphans, is_alive, record
 from demo.session import Session, SessionError
 from demo.summary import shortcomings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +196,19 @@ class DemoPlan:
             ),
             *pages,
         ]
+
+
+def running_demo(paths: DemoPaths) -> int | None:
+    """Process id of the demo that holds the folder, None when none does."""
+    try:
+        with paths.lock.open("r+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read().strip() or 0)
+    except FileNotFoundError:
+        return None
+    return None
 
 
 def demo_environ(paths: DemoPaths, environ: Mapping[str, str]) -> dict[str, str]:

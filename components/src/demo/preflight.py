@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from demo.credentials import CredentialsError, read_credentials
-from demo.layout import DemoPaths, DemoPlan, Port, load_plan
+from demo.layout import DemoPaths, DemoPlan, Port, load_plan, running_demo
 from demo.processes import load_records, survivors
 from demo.web import pages_of
 from paper_exchange.replay import DataFileError, load_recording, split_argument
@@ -93,19 +93,6 @@ def _running_already(paths: DemoPaths) -> str:
         f"a demo is running already (process {running_demo(paths)}); "
         "stop it with Ctrl-C in its terminal or with 'make demo-stop'"
     )
-
-
-def running_demo(paths: DemoPaths) -> int | None:
-    """Process id of the demo that holds the folder, None when none does."""
-    try:
-        with paths.lock.open("r+", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(lock.read().strip() or 0)
-    except FileNotFoundError:
-        return None
-    return None
 
 
 def _program_faults() -> list[str]:

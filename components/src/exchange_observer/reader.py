@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import orjson
 import requests
 
-from shared.exchange.errors import from_transport, raise_for_reply
+from shared.exchange.http_errors import from_transport, raise_for_reply
 from shared.exchange.payloads import AccountSnapshot, merge_accounts, parse_account
 
 REQUEST = "info:clearinghouseState"

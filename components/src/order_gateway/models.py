@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from shared.exchange.signing import Tif
+from shared.exchange.precision import Tif
 from shared.orders.intents import HAND_NAMESPACE, OrderRequest, Origin, plan_intent_id
 
 DECIMAL_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,10})?$"

@@ -9,8 +9,7 @@ from pydantic import BaseModel
 
 from order_gateway.exits import ExitResult
 from order_gateway.guard import RiskStatus
-from shared.exchange.precision import plain
-from shared.exchange.signing import Tif
+from shared.exchange.precision import Tif, plain
 from shared.orders.intents import Origin
 from shared.orders.states import OrderState
 from shared.risk.limits import KillSwitch

@@ -12,8 +12,9 @@ from shared.exchange.errors import (
     NameResolutionFailed,
     VenueError,
 )
+from shared.exchange.precision import Tif
 from shared.exchange.rate_budget import Priority
-from shared.exchange.signing import SignedAction, Tif
+from shared.exchange.signing import SignedAction
 from shared.exchange.transport import VenueTransport
 from shared.orders.replies import (
     CancelVerdict,

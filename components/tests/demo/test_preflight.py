@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from demo import preflight, web
-from demo.layout import DemoPaths
-from demo.preflight import PreflightError, check, only_one, port_holder, running_demo
+from demo import web
+from demo.layout import DemoPaths, running_demo
+from demo.preflight import PreflightError, check, only_one, port_holder
 from demo.processes import record, save_records
 from shared.native_servers import PROJECT_ROOT
 
@@ -287,4 +287,4 @@ def test_a_second_demo_is_refused_while_the_first_runs(paths: DemoPaths) -> None
     # the kernel lets go of the lock of a killed demo
     assert running_demo(paths) is None
     with only_one(paths):
-        assert preflight.running_demo(paths) is not None
+        assert running_demo(paths) is not None

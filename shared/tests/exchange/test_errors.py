@@ -23,9 +23,8 @@ from shared.exchange.errors import (
     VenueError,
     VenueServerError,
     VenueTimeout,
-    from_transport,
-    raise_for_reply,
 )
+from shared.exchange.http_errors import from_transport, raise_for_reply
 from shared.exchange.rate_budget import RateBudget
 from shared.exchange.transport import VenueTransport
 from shared.network_monitor import NetworkMonitor

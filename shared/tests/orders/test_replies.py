@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.exchange.signing import Tif
+from shared.exchange.precision import Tif
 from shared.orders.replies import (
     connection_refused,
     interpret_action_reply,
