@@ -246,6 +246,8 @@ class PurgeSettings(Section):
     tick_input_days: Annotated[int, between(1, 3_650)] = 14
     run_fill_days: Annotated[int, between(1, 3_650)] = 14
     reconciliation_log_days: Annotated[int, between(1, 3_650)] = 30
+    balance_days: Annotated[int, between(1, 3_650)] = 30
+    market_data_days: Annotated[int, between(1, 3_650)] = 90
     archive: Path = Path("artifacts/archive")
 
 

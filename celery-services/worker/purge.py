@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import structlog
 
 from shared.celery_app import app
 from shared.storage.fill_days import DAY_MS
 from worker import wiring
 from worker.services import purge
-from worker.services.fill_archive import FillArchive
+from worker.services.fill_archive import ArchiveError, FillArchive
+from worker.services.run_archive import RunArchive
 
 log = structlog.get_logger(__name__)
 
 
 @app.task(name="purge_stale_runs")
 def purge_stale_runs() -> None:
-    """Delete old rows and the keys of ended runs, archive old fills; queue ``high_priority``."""
+    """Delete old rows and keys, archive ended runs and old fills; queue ``high_priority``.
+
+    Raises ``ArchiveError`` if the archive cannot be written; then runs and fills stay where they
+    are, and the rest is done.
+    """
     wired = wiring.get()
     result = purge.purge(
         wired.engine.begin, wired.run_states, wired.clock, purge.Retention.of(wired.settings)
     )
-    log.info(
-        "purged",
-        ticks=result.ticks,
-        checkpoints=result.checkpoints,
-        reasons=result.reasons,
-        run_states=result.run_states,
-    )
+    log.info("purged", **asdict(result))
     settings = wired.settings.purge
-    archive = FillArchive(
-        wired.engine.begin,
-        settings.archive,
-        wired.clock,
-        retention_ms=settings.run_fill_days * DAY_MS,
-    )
-    moved = archive.rotate()
-    log.info("fills_archived", fills=moved.fills, day_dropped=moved.dropped)
+    kept = {"retention_ms": settings.run_fill_days * DAY_MS}
+    fills = FillArchive(wired.engine.begin, settings.archive, wired.clock, **kept)
+    ended = RunArchive(wired.engine.begin, settings.archive, wired.clock, **kept)
+    try:
+        moved, runs = fills.rotate(), ended.rotate()
+    except OSError as error:
+        raise ArchiveError(
+            f"{settings.archive} cannot be written ({error.strerror or error}): ended runs and "
+            "their fills stay in MariaDB until it can"
+        ) from error
+    log.info("archived", fills=moved.fills, day_dropped=moved.dropped, runs=runs)

@@ -218,8 +218,8 @@ def unique_rows(dataset: str, table: Any) -> Any:
 
 
 def write_file(file: Path, table: Any) -> None:
-    """Write a Parquet file that is there completely or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Write a Parquet file that is there completely or not at all, whatever loses its power."""
+    make_folder(file.parent)
     draft = file.parent / f".{file.name}.{uuid.uuid4().hex}.tmp"
     try:
         with draft.open("wb") as sink:
@@ -230,6 +230,15 @@ def write_file(file: Path, table: Any) -> None:
         sync_folder(file.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, so that they survive a power failure."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

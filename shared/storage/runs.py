@@ -153,7 +153,7 @@ def ask_to_exit(conn: Connection, run_ids: Collection[int] | None, reason: str) 
         wanted = t.c.id.in_(sorted(run_ids))
         locked = shards.lock(conn, _shards_of(conn, run_ids))
         open_runs = open_runs & wanted
-    chosen = ids([row.id for row in conn.execute(select(t.c.id).where(open_runs))])
+    chosen = ids(conn.scalars(select(t.c.id).where(open_runs).order_by(t.c.id)).all())
     if not len(chosen):
         return chosen
     conn.execute(

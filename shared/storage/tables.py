@@ -203,10 +203,10 @@ runs = Table(
     Column("fill_count", Integer, nullable=False, default=0),
     Column("run_state", JSON, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
-    Index("ix_runs_shard_status", "shard_id", "status"),
+    Index("ix_runs_living", "status", "shard_id", "product_id", "exit_tick"),
     Index("ix_runs_status_symbol", "status", "symbol"),
-    Index("ix_runs_height", "height"),
     Index("ix_runs_make_up", "status", "interpretation", "generation"),
+    Index("ix_runs_completed", "completed_tick"),
     **INNODB,
 )
 
@@ -360,6 +360,7 @@ reconciliation_log = Table(
     Column("detail", JSON, nullable=False),
     Index("ix_reconciliation_log_symbol", "symbol", "at_ms"),
     Index("ix_reconciliation_log_intent", "intent_id"),
+    Index("ix_reconciliation_log_at", "at_ms"),
     **INNODB,
 )
 

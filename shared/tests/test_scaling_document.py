@@ -6,10 +6,26 @@ import math
 import re
 from pathlib import Path
 
+from shared.config import Config
+from shared.storage.tables import metadata
+
 TEXT = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
 BENCHMARKS = (Path(__file__).parents[1] / "benchmarks" / "BENCHMARK.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| ([\d,]+) \| (.+) \|$", re.MULTILINE)
 SHARD, SHORTEST_TICK_SECS, BUSY = 500, 5, 0.7
+
+
+def test_the_bound_of_every_table_is_named() -> None:
+    start = TEXT.index("## What grows")
+    section = TEXT[start : TEXT.index("\n## ", start)]
+    named = {
+        name
+        for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert named == set(metadata.tables)
+    for key in re.findall(r"`(\w+\.\w+)`", section):
+        assert Config.get(key), key
 
 
 def _number(text: str) -> float:

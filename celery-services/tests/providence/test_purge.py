@@ -20,7 +20,15 @@ from worker.services.fill_archive import DAYS_AHEAD
 from worker.services.purge import PurgeResult, Retention, purge
 
 WORLD = RunWorld(length=60, gaps=False)
-RETENTION = Retention(2 * DAY_MS, 3 * DAY_MS, 4 * DAY_MS, reach_ticks=20)
+RETENTION = Retention(
+    tick_input_ms=2 * DAY_MS,
+    reconciliation_log_ms=4 * DAY_MS,
+    balance_ms=5 * DAY_MS,
+    market_data_ms=6 * DAY_MS,
+    reach_ticks=20,
+    memory_candles=50,
+)
+NOTHING = PurgeResult(0, 0, 0, 0, 0, 0)
 
 
 @pytest.fixture
@@ -62,7 +70,7 @@ def oldest_tick(engine: Engine) -> int:
 
 def test_fresh_rows_stay(engine: Engine, raw_redis_client: Redis, runs: MariaRunStore) -> None:
     result = run_purge(engine, raw_redis_client, WORLD.ticks[-1] + 1000)
-    assert result == PurgeResult(0, 0, 0, 0)
+    assert result == NOTHING
 
 
 def test_ticks_that_a_standing_shard_needs_stay(
@@ -82,17 +90,73 @@ def test_old_ticks_go_when_no_run_needs_them(
     assert oldest_tick(engine) == WORLD.ticks[-1]
 
 
-def test_keys_and_checkpoints_of_ended_runs_go(
+def test_keys_of_ended_runs_go(
     engine: Engine, raw_redis_client: Redis, runs: MariaRunStore
 ) -> None:
     complete(engine, [2, 3], WORLD.ticks[0])
-    result = run_purge(engine, raw_redis_client, WORLD.ticks[-1])
-    assert (result.run_states, result.checkpoints) == (2, 0)
+    assert run_purge(engine, raw_redis_client, WORLD.ticks[-1]).run_states == 2
     there = RedisRunStateStore(raw_redis_client).load(np.array([1, 2, 3, 4]))[1]
     assert there.tolist() == [True, False, False, True]
-    result = run_purge(engine, raw_redis_client, WORLD.ticks[0] + 3 * DAY_MS + 1)
-    assert result.checkpoints == 2
-    assert runs.births(np.array([1, 2, 3, 4]))["run_id"].tolist() == [1, 4]
+    assert runs.births(np.array([1, 2, 3, 4]))["run_id"].tolist() == [1, 2, 3, 4]
+
+
+def test_of_each_hour_of_old_balances_the_last_stays(
+    engine: Engine, raw_redis_client: Redis
+) -> None:
+    now_ms, hour = 500 * DAY_MS, 3_600_000
+    old, recent = now_ms - 6 * DAY_MS, now_ms - 4 * DAY_MS
+    times = [old, old + 1, old + hour - 1, old + hour, old + 3 * hour + 5, recent, recent + 3_000]
+    zero = dict.fromkeys(("account_value", "withdrawable", "margin_used", "total_notional"), 0)
+    with engine.begin() as conn:
+        conn.execute(
+            insert(tables.balance_history),
+            [{**zero, "venue_ms": ms, "read_ms": ms} for ms in times],
+        )
+    assert run_purge(engine, raw_redis_client, now_ms).balances == 2
+    with engine.connect() as conn:
+        left = conn.scalars(select(tables.balance_history.c.venue_ms)).all()
+    assert left == times[2:]
+    assert run_purge(engine, raw_redis_client, now_ms) == NOTHING
+
+
+def test_old_candles_and_funding_go_but_those_that_others_count_on(
+    engine: Engine, raw_redis_client: Redis
+) -> None:
+    """The MEMORY table is refilled from 50 bars; a funding index counts on from the last point."""
+    now_ms, hour = 500 * DAY_MS, 3_600_000
+    bar = dict.fromkeys(("open", "high", "low", "close", "volume"), 1.0)
+    bars = [
+        {"symbol": "BTC", "timeframe": frame, "open_ms": now_ms - age_ms, **bar}
+        for frame, age_ms in (
+            ("1m", 5 * DAY_MS), ("1m", 7 * DAY_MS), ("1h", 8 * DAY_MS),
+            ("1d", 40 * DAY_MS), ("1d", 60 * DAY_MS),
+        )
+    ]  # fmt: skip
+    points = [
+        {"symbol": symbol, "time_ms": now_ms - age_ms, "rate": 0.0, "oracle_price": 1.0,
+         "index_usd": -1.0}
+        for symbol, age_ms in (("BTC", hour), ("BTC", 7 * DAY_MS), ("OLD", 9 * DAY_MS))
+    ]  # fmt: skip
+    with engine.begin() as conn:
+        conn.execute(insert(tables.candles), bars)
+        conn.execute(insert(tables.funding_rates), points)
+    result = run_purge(engine, raw_redis_client, now_ms)
+    assert (result.candles, result.funding) == (3, 1)
+    with engine.connect() as conn:
+        kept = conn.execute(select(tables.candles.c.timeframe, tables.candles.c.open_ms)).all()
+        left = conn.execute(select(tables.funding_rates.c.symbol)).scalars().all()
+    assert sorted(kept) == [("1d", now_ms - 40 * DAY_MS), ("1m", now_ms - 5 * DAY_MS)]
+    assert left == ["BTC", "OLD"]
+
+
+def test_ticks_of_every_interval_go(engine: Engine, raw_redis_client: Redis) -> None:
+    other = RunWorld(length=5, warm=1, interval_ms=200, gaps=False)
+    with engine.begin() as conn:
+        WORLD.store(conn)
+        other.store_rows(conn, other.rows_)
+    assert run_purge(engine, raw_redis_client, WORLD.ticks[-1] + 3 * DAY_MS).ticks == len(
+        WORLD.rows_
+    ) + len(other.rows_)
 
 
 def test_old_reasons_go(engine: Engine, raw_redis_client: Redis, runs: MariaRunStore) -> None:

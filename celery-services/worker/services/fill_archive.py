@@ -7,7 +7,6 @@ only when the files hold as many fills as the day does the day go.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import func, select
 
+from shared import time_budget
+from shared.market_data.archive import write_file
 from shared.ports import Clock
-from shared.providence.step import Fills
 from shared.storage import fill_days
 from shared.storage.fill_days import DAY_MS, FillDay
 from shared.storage.tables import runs
@@ -96,7 +96,6 @@ class FillArchive:
     def _write(self, day: FillDay) -> tuple[int, bool]:
         """Fills written now, and whether all of the day are."""
         folder = self._day_folder(day)
-        folder.mkdir(parents=True, exist_ok=True)
         files = _parts(folder)
         after = _last_key(files[-1]) if files else (0, 0)
         written = 0
@@ -105,9 +104,12 @@ class FillArchive:
                 fills = fill_days.page(conn, day, after, self._rows_per_file)
             if not len(fills):
                 return written, True
-            _save(fills, folder / f"part-{number:05d}.parquet")
+            table = pa.table({name: fills[name] for name in fills.dtype.names or ()})
+            write_file(folder / f"part-{number:05d}.parquet", table)
             after = int(fills["run_id"][-1]), int(fills["fill_seq"][-1])
             written += len(fills)
+            if time_budget.is_spent():
+                break
             self._clock.sleep(_PAUSE_SECS)
         return written, False
 
@@ -136,14 +138,3 @@ def _parts(folder: Path) -> list[Path]:
 def _last_key(file: Path) -> tuple[int, int]:
     table = pq.read_table(file, columns=["run_id", "fill_seq"])
     return table["run_id"][-1].as_py(), table["fill_seq"][-1].as_py()
-
-
-def _save(fills: Fills, path: Path) -> None:
-    """Write the file as a whole or not at all."""
-    draft = path.with_suffix(".new")
-    table = pa.table({name: fills[name] for name in fills.dtype.names or ()})
-    with draft.open("wb") as stream:
-        pq.write_table(table, stream, compression="zstd")
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
