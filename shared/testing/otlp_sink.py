@@ -1,23 +1,17 @@
-"""OTLP receivers in the test's own process: what is exported, kept as spans."""
+"""An OTLP receiver in the test's own process: what is exported, kept as spans."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
-    TraceServiceServicer,
-    add_TraceServiceServicer_to_server,
 )
 
 
@@ -34,42 +28,12 @@ class SeenSpan:
     events: Mapping[str, Mapping[str, str]]
 
 
-class _SeenSpans:
-    """What has arrived, by any way."""
+class OtlpSink:
+    """Listens on a free loopback port while its ``with`` block lasts."""
 
     def __init__(self) -> None:
         self._spans: dict[str, SeenSpan] = {}
         self._lock = threading.Lock()
-
-    def take(self, request: ExportTraceServiceRequest) -> None:
-        """Keep the spans of one export."""
-        found = {span.span_id: span for span in _spans(request)}
-        with self._lock:
-            self._spans |= found
-
-    def spans(self) -> list[SeenSpan]:
-        """Everything so far."""
-        with self._lock:
-            return list(self._spans.values())
-
-    def ancestry(self, span: SeenSpan) -> list[SeenSpan]:
-        """The span, its parent, and so on, as far as they have been exported."""
-        with self._lock:
-            line = [span]
-            while (parent := self._spans.get(line[-1].parent_id)) is not None:
-                line.append(parent)
-            return line
-
-    def below(self, span: SeenSpan) -> list[SeenSpan]:
-        """Every span that descends from this one."""
-        return [one for one in self.spans() if span in self.ancestry(one)[1:]]
-
-
-class OtlpSink(_SeenSpans):
-    """Takes OTLP over HTTP on a free loopback port while its ``with`` block lasts."""
-
-    def __init__(self) -> None:
-        super().__init__()
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -109,34 +73,28 @@ class OtlpSink(_SeenSpans):
         self._server.server_close()
         self._thread.join()
 
+    def take(self, request: ExportTraceServiceRequest) -> None:
+        """Keep the spans of one export."""
+        found = {span.span_id: span for span in _spans(request)}
+        with self._lock:
+            self._spans |= found
 
-class GrpcOtlpSink(_SeenSpans):
-    """Takes OTLP over gRPC, as Tempo does; may be stopped and started again on its port."""
+    def spans(self) -> list[SeenSpan]:
+        """Everything so far."""
+        with self._lock:
+            return list(self._spans.values())
 
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self.address = f"127.0.0.1:{port}"
-        self._server: grpc.Server | None = None
+    def ancestry(self, span: SeenSpan) -> list[SeenSpan]:
+        """The span, its parent, and so on, as far as they have been exported."""
+        with self._lock:
+            line = [span]
+            while (parent := self._spans.get(line[-1].parent_id)) is not None:
+                line.append(parent)
+            return line
 
-    def start(self) -> None:
-        """Listen."""
-        sink = self
-
-        class Service(TraceServiceServicer):
-            def Export(self, request: Any, _: Any) -> Any:  # noqa: N802 (gRPC's name)
-                sink.take(request)
-                return ExportTraceServiceResponse()
-
-        self._server = grpc.server(ThreadPoolExecutor(2))
-        add_TraceServiceServicer_to_server(Service(), self._server)
-        self._server.add_insecure_port(self.address)
-        self._server.start()
-
-    def stop(self) -> None:
-        """Refuse connections; what has arrived stays."""
-        if self._server is not None:
-            self._server.stop(grace=None).wait()
-            self._server = None
+    def below(self, span: SeenSpan) -> list[SeenSpan]:
+        """Every span that descends from this one."""
+        return [one for one in self.spans() if span in self.ancestry(one)[1:]]
 
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[SeenSpan]:

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import requests
@@ -20,13 +20,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
 
 from shared.native_servers import PROJECT_ROOT, ServerMissingError, find_program
-from shared.testing.otlp_sink import GrpcOtlpSink
+from shared.testing.otlp_sink import OtlpSink
 from shared.testing.servers import free_port, wait_until
 
 FOLDER = PROJECT_ROOT / "setup" / "otel-collector"
 CONFIG = FOLDER / "config.yaml"
 DECISION_SECS = 1
 SECOND_NS = 1_000_000_000
+STORM = 5_000
 
 
 def _program() -> str:
@@ -36,60 +37,88 @@ def _program() -> str:
         pytest.skip("the collector is not built: make collector (some minutes, needs Go)")
 
 
-class Collector:
-    """A process with our configuration, on loopback ports of its own, that decides sooner."""
+class Process:
+    """A collector that runs while its ``with`` block lasts; may be stopped and started again."""
 
-    def __init__(self, folder: Path, tempo: str, limits: dict[str, Any] | None = None) -> None:
-        self._folder = folder
-        self._otlp, self._health, self._metrics = (
-            f"127.0.0.1:{free_port()}" for _ in ("otlp", "health", "metrics")
-        )
-        self._here = folder / "here.yaml"
-        self._here.write_text(yaml.safe_dump(self._moved(tempo, limits or {})), encoding="utf-8")
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, folder: Path, *configs: Path) -> None:
+        self._log = folder / "log"
+        self._configs = configs
+        self._running: subprocess.Popen[bytes] | None = None
+        self.health = f"127.0.0.1:{free_port()}"
 
-    def _moved(self, tempo: str, limits: dict[str, Any]) -> dict[str, Any]:
-        """What differs from the file of the containers: addresses, and how long a test waits."""
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            arguments = [f"--config={config}" for config in self._configs]
+            self._running = subprocess.Popen([_program(), *arguments], stderr=log)
+        wait_until(self._is_ready, 30, "the collector")
+
+    def stop(self) -> None:
+        assert self._running is not None
+        self._running.terminate()
+        assert self._running.wait(30) == 0, self._log.read_text()
+
+    def kill(self) -> None:
+        assert self._running is not None
+        self._running.kill()
+        self._running.wait(30)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _is_ready(self) -> bool:
+        assert self._running is not None
+        assert self._running.poll() is None, self._log.read_text()
+        try:
+            return requests.get(f"http://{self.health}/", timeout=2).ok
+        except requests.ConnectionError:
+            return False
+
+
+class Tempo(Process):
+    """Takes OTLP over gRPC as Tempo does, and hands each span to the test over HTTP."""
+
+    def __init__(self, folder: Path, sink: OtlpSink) -> None:
+        super().__init__(folder, folder / "tempo.yaml")
+        self.address = f"127.0.0.1:{free_port()}"
+        config = {
+            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": self.address}}}},
+            "exporters": {"otlp_http": {"endpoint": sink.url}},
+            "extensions": {"health_check": {"endpoint": self.health}},
+            "service": {
+                "extensions": ["health_check"],
+                "telemetry": {"metrics": {"level": "none"}},
+                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["otlp_http"]}},
+            },
+        }
+        _written(folder / "tempo.yaml", config)
+
+
+class Collector(Process):
+    """Our configuration, on loopback ports of its own, deciding sooner; ``changes`` override it."""
+
+    def __init__(self, folder: Path, tempo: str, **changes: Any) -> None:
+        super().__init__(folder, CONFIG, folder / "here.yaml", folder / "changes.yaml")
+        self._otlp, self._metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        _written(folder / "here.yaml", self._moved(tempo))
+        _written(folder / "changes.yaml", changes)
+
+    def _moved(self, tempo: str) -> dict[str, Any]:
         shipped = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
         metrics = shipped["service"]["telemetry"]["metrics"]
         host, port = self._metrics.split(":")
         metrics["readers"][0]["pull"]["exporter"]["prometheus"] |= {"host": host, "port": int(port)}
-        grpc = f"127.0.0.1:{free_port()}"
-        protocols = {"grpc": {"endpoint": grpc}, "http": {"endpoint": self._otlp}}
+        grpc = {"endpoint": f"127.0.0.1:{free_port()}"}
         return {
-            "receivers": {"otlp": {"protocols": protocols}},
-            "processors": {
-                "tail_sampling": {"decision_wait": f"{DECISION_SECS}s"},
-                "memory_limiter": limits,
-            },
+            "receivers": {"otlp": {"protocols": {"grpc": grpc, "http": {"endpoint": self._otlp}}}},
+            "processors": {"tail_sampling": {"decision_wait": f"{DECISION_SECS}s"}},
             "exporters": {"otlp_grpc/tempo": {"endpoint": tempo}},
-            "extensions": {"health_check": {"endpoint": self._health}},
+            "extensions": {"health_check": {"endpoint": self.health}},
             "service": {"telemetry": {"metrics": metrics}},
         }
-
-    def __enter__(self) -> Collector:
-        with (self._folder / "collector.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [_program(), f"--config={CONFIG}", f"--config={self._here}"], stderr=log
-            )
-        wait_until(self._is_ready, 30, "the collector")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        assert self._process.wait(30) == 0, self.log()
-
-    def _is_ready(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self.log()
-        try:
-            return requests.get(f"http://{self._health}/", timeout=2).ok
-        except requests.ConnectionError:
-            return False
-
-    def log(self) -> str:
-        return (self._folder / "collector.log").read_text(encoding="utf-8")
 
     def send(self, spans: list[ReadableSpan]) -> SpanExportResult:
         """Export as the platform does."""
@@ -108,13 +137,23 @@ class Collector:
         return found
 
 
+def _written(file: Path, config: dict[str, Any]) -> Path:
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return file
+
+
 @pytest.fixture
-def tempo() -> Iterator[GrpcOtlpSink]:
+def kept() -> Iterator[OtlpSink]:
+    """What Tempo got."""
+    with OtlpSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def tempo(tmp_path_factory: pytest.TempPathFactory, kept: OtlpSink) -> Iterator[Tempo]:
     """Who gets what the collector keeps."""
-    sink = GrpcOtlpSink(free_port())
-    sink.start()
-    yield sink
-    sink.stop()
+    with Tempo(tmp_path_factory.mktemp("tempo"), kept) as process:
+        yield process
 
 
 class Spans:
@@ -150,7 +189,7 @@ class Spans:
         return found
 
 
-def _names(sink: GrpcOtlpSink) -> set[str]:
+def _names(sink: OtlpSink) -> set[str]:
     return {span.name for span in sink.spans()}
 
 
@@ -170,7 +209,7 @@ def test_program_is_of_the_version_of_the_image() -> None:
 
 
 def test_a_storm_thins_what_is_routine_and_nothing_else(
-    tmp_path: Path, tempo: GrpcOtlpSink
+    tmp_path: Path, tempo: Tempo, kept: OtlpSink
 ) -> None:
     worker, gateway = Spans("celery_worker_high"), Spans("order_gateway")
     with Collector(tmp_path, tempo.address) as collector:
@@ -181,50 +220,84 @@ def test_a_storm_thins_what_is_routine_and_nothing_else(
         collector.send(gateway.taken())
         worker.add("run/update_balance", failed=True)
         worker.add("run/retire_runs", secs=3)
-        for _ in range(5_000):
+        for _ in range(STORM):
             worker.add("run/audit_price_feed")
         spans = worker.taken()
         for start in range(0, len(spans), 500):
             assert collector.send(spans[start : start + 500]) is SpanExportResult.SUCCESS
-        kept = {"run/reconcile_positions", "execute_order", "exchange:order"}
-        kept |= {"run/update_balance", "run/retire_runs"}
-        wait_until(lambda: kept <= _names(tempo), 30, "orders, errors and slow traces")
+        wanted = {"run/reconcile_positions", "execute_order", "exchange:order"}
+        wanted |= {"run/update_balance", "run/retire_runs"}
+        wait_until(lambda: wanted <= _names(kept), 30, "orders, errors and slow traces")
         # What comes after the decision is kept as well.
         gateway.add("resolve", order)
         collector.send(gateway.taken())
-        wait_until(lambda: "resolve" in _names(tempo), 30, "a span that came late")
-        last = next(span for span in tempo.spans() if span.name == "resolve")
-        assert [span.name for span in tempo.ancestry(last)] == [
-            "resolve",
-            "execute_order",
-            "run/reconcile_positions",
-        ]
-    routine = [span for span in tempo.spans() if span.name == "run/audit_price_feed"]
-    assert 0 < len(routine) < 4_000
+        wait_until(lambda: "resolve" in _names(kept), 30, "a span that came late")
+    last = next(span for span in kept.spans() if span.name == "resolve")
+    way = [span.name for span in kept.ancestry(last)]
+    assert way == ["resolve", "execute_order", "run/reconcile_positions"]
+    routine = [span for span in kept.spans() if span.name == "run/audit_price_feed"]
+    assert 0 < len(routine) < STORM / 2
 
 
-def test_what_is_kept_waits_for_a_tempo_that_is_away(tmp_path: Path, tempo: GrpcOtlpSink) -> None:
+def test_what_is_kept_waits_for_a_tempo_that_is_away(
+    tmp_path: Path, tempo: Tempo, kept: OtlpSink
+) -> None:
     gateway = Spans("order_gateway")
     with Collector(tmp_path, tempo.address) as collector:
         gateway.add("before", intent_id="BTC:1:open")
         collector.send(gateway.taken())
-        wait_until(lambda: "before" in _names(tempo), 30, "a trace")
-        tempo.stop()
+        wait_until(lambda: "before" in _names(kept), 30, "a trace")
+        tempo.kill()
         gateway.add("meanwhile", intent_id="BTC:2:open")
         assert collector.send(gateway.taken()) is SpanExportResult.SUCCESS
         time.sleep(DECISION_SECS + 3)
-        assert "meanwhile" not in _names(tempo)
         tempo.start()
-        wait_until(lambda: "meanwhile" in _names(tempo), 30, "the trace that waited")
-        assert collector.metrics().get("otelcol_exporter_send_failed_spans", 0) == 0
+        wait_until(lambda: "meanwhile" in _names(kept), 60, "the trace that waited")
         assert collector.metrics()["otelcol_receiver_accepted_spans"] == 2
 
 
-def test_without_memory_it_refuses_and_says_so(tmp_path: Path, tempo: GrpcOtlpSink) -> None:
-    small = {"limit_mib": 1, "spike_limit_mib": 0, "check_interval": "100ms"}
+def test_what_is_given_up_is_counted_as_rules_and_dashboards_read_it(tmp_path: Path) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    impatient = {
+        "timeout": "500ms",
+        "retry_on_failure": {
+            "initial_interval": "100ms",
+            "max_interval": "200ms",
+            "max_elapsed_time": "500ms",
+        },
+        "sending_queue": {"queue_size": 1},
+    }
     worker = Spans("celery_worker")
-    with Collector(tmp_path, tempo.address, small) as collector:
-        time.sleep(0.5)
-        worker.add("run/update_balance")
-        assert collector.send(worker.taken()) is SpanExportResult.FAILURE
+    with Collector(
+        tmp_path,
+        nowhere,
+        exporters={"otlp_grpc/tempo": impatient},
+        processors={"batch": {"timeout": "0s"}},
+    ) as collector:
+        lost = {"otelcol_exporter_send_failed_spans", "otelcol_exporter_enqueue_failed_spans"}
+
+        def both_happened() -> bool:
+            worker.add("run/update_balance", failed=True)
+            collector.send(worker.taken())
+            return lost <= collector.metrics().keys()
+
+        wait_until(both_happened, 30, "spans that were given up and refused by the queue")
+        assert collector.metrics().keys() >= {
+            "otelcol_receiver_accepted_spans",
+            "otelcol_exporter_queue_size",
+            "otelcol_exporter_queue_capacity",
+        }
+
+
+def test_without_memory_it_refuses_and_says_so(tmp_path: Path) -> None:
+    small = {"limit_mib": 1, "spike_limit_mib": 0, "check_interval": "100ms"}
+    nowhere = f"127.0.0.1:{free_port()}"
+    worker = Spans("celery_worker")
+    with Collector(tmp_path, nowhere, processors={"memory_limiter": small}) as collector:
+
+        def refused() -> bool:
+            worker.add("run/update_balance")
+            return collector.send(worker.taken()) is SpanExportResult.FAILURE
+
+        wait_until(refused, 30, "a refusal")
         assert collector.metrics()["otelcol_receiver_refused_spans"] >= 1
