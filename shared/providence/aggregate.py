@@ -87,8 +87,7 @@ def merge(shards: Sequence[Sums]) -> Sums:
     for sums in shards[1:]:
         if sums.shape != total.shape:
             raise ValueError(f"a shard has {len(sums)} columns; allowed is {len(total)}")
-        for name in SUMS_DTYPE.names or ():
-            total[name] += sums[name]
+        kernel.add_sums(total, sums)
     return total
 
 

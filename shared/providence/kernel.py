@@ -531,14 +531,15 @@ def step_shards(
     due: IntArray,
     blank: Any,
     shard_sums: Any,
+    ended: Any,
     sums: Any,
 ) -> int:
     """``step_runs`` of every shard through T ticks, a run at a time.
 
     A run's next tick takes the same branches as its last one mostly, another run's does not: this
     order is the faster one. Where ``due[t]`` is not negative, the sums after tick t are added to
-    that row of ``sums``, within each shard first, as a worker adds them. Returns the rows written
-    to ``fills``, which come by shard, then run, then tick.
+    that row of ``sums``, within each shard first, as a worker adds them, those of ``ended`` last.
+    Returns the rows written to ``fills``, which come by shard, then run, then tick.
     """
     swapped = np.empty_like(ticks)
     for t in range(ticks.size):
@@ -572,6 +573,8 @@ def step_shards(
                     add_run(rec, tick, rules, shard_sums[due[t], s])
         for d in range(shard_sums.shape[0]):
             add_sums(sums[d], shard_sums[d])
+    for d in range(sums.shape[0]):
+        add_sums(sums[d], ended)
     return count
 
 

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from shared.providence.codes import Interpretation, Status
+from shared.providence import births
+from shared.providence.births import Recent
 from shared.providence.kernel import MS_PER_HOUR, FloatArray
-from shared.providence.mutation import CONTINUOUS, duration_ms, mutate, set_cell
-from shared.providence.recent import SortedEntropy
-from shared.providence.rules import RUIN, CloneRules, ParameterSpace, Span
-from shared.providence.run_state import Records, new_records
+from shared.providence.rules import RUIN, CloneRules, ParameterSpace
+from shared.providence.run_state import KERNEL_DTYPE, Records, new_records
 
 
 def log_growth(records: Records) -> FloatArray:
@@ -42,10 +41,10 @@ def symbol_cap(desired: int, space: ParameterSpace, symbols: int) -> int:
 
 def symbol_room(
     space: ParameterSpace, product_ids: Sequence[int], counts: Mapping[int, int], desired: int
-) -> dict[int, int]:
+) -> NDArray[np.int64]:
     """How many more runs each symbol may have; ``counts`` has its active ones, absent = 0."""
     cap = symbol_cap(desired, space, len(product_ids))
-    return {product_id: max(cap - counts.get(product_id, 0), 0) for product_id in product_ids}
+    return np.array([max(cap - counts.get(p, 0), 0) for p in product_ids], dtype=np.int64)
 
 
 def parent_weights(records: Records, now_ms: int, clone_rules: CloneRules) -> FloatArray:
@@ -56,18 +55,15 @@ def parent_weights(records: Records, now_ms: int, clone_rules: CloneRules) -> Fl
     has no clones.
     """
     weights = np.zeros(len(records))
-    age_ms = now_ms - records["spawn_tick"]
-    fit = (
-        (records["status"] == Status.ACTIVE)
-        & (age_ms > 0)
-        & (age_ms >= clone_rules.min_parent_age_secs * 1000.0)
-        & (records["trades"] >= clone_rules.min_trades)
-        & (records["exit_at_tick"] == 0)
+    fit, ratio, age_ms, trades = births.fit_parents(
+        records.view(KERNEL_DTYPE),
+        int(now_ms),
+        clone_rules.min_parent_age_secs * 1000.0,
+        int(clone_rules.min_trades),
     )
-    if not fit.any():
+    if not len(fit):
         return weights
-    rate = log_growth(records)[fit] * MS_PER_HOUR / age_ms[fit]
-    trades = records["trades"][fit]
+    rate = np.log(np.maximum(ratio, RUIN)) * MS_PER_HOUR / age_ms
     own = trades / (trades + clone_rules.shrinkage)
     weights[fit] = np.maximum(own * rate + (1.0 - own) * rate.mean(), 0.0)
     total = weights.sum()
@@ -79,7 +75,7 @@ def draw(
     n: int,
     space: ParameterSpace,
     symbol_counts: Mapping[int, int],
-    recent: SortedEntropy,
+    recent: Recent,
     max_leverage: Mapping[int, float],
     *,
     desired: int,
@@ -101,23 +97,15 @@ def draw(
     -------
     At most ``n`` records, fewer where caps or missing entropy leave no room; ``run_id`` is 0.
     """
-    room = symbol_room(space, recent.product_ids, symbol_counts, desired)
-    products = _draw_products(rng, n, recent.ready, [room[p] for p in recent.product_ids])
-    records = new_records(len(products))
-    cells = _draw_cells(rng, recent.ready, products)
-    set_cell(records, space, cells)
-    records["product_id"] = np.asarray(recent.product_ids, dtype=np.int32)[products]
-    quantile = _uniform(rng, space.theta_quantile, len(records))
-    records["theta"] = recent.theta(cells, products, quantile)
-    lookbacks = np.asarray(space.lookbacks, dtype=np.int32)
-    records["lookback"] = lookbacks[rng.integers(len(lookbacks), size=len(records))]
-    records["interpretation"] = rng.choice(
-        len(Interpretation), size=len(records), p=space.interpretation_weights
+    records = new_records(n)
+    found = births.draw(
+        rng,
+        records.view(KERNEL_DTYPE),
+        births.space_numbers(space),
+        recent,
+        symbol_room(space, recent.product_ids.tolist(), symbol_counts, desired),
     )
-    for field in CONTINUOUS:
-        records[field] = _uniform(rng, getattr(space, field), len(records))
-    records["max_duration_ms"] = duration_ms(_uniform(rng, space.max_duration_secs, len(records)))
-    return _born(records, space, max_leverage, spawn_tick)
+    return _born(records[:found], space, recent, max_leverage, spawn_tick)
 
 
 def clone(
@@ -125,7 +113,7 @@ def clone(
     parents: Records,
     space: ParameterSpace,
     clone_rules: CloneRules,
-    recent: SortedEntropy,
+    recent: Recent,
     max_leverage: Mapping[int, float],
     *,
     spawn_tick: int,
@@ -138,32 +126,30 @@ def clone(
     no recent entropy the parent's cell or threshold is kept.
     """
     children = new_records(len(parents))
-    if len(parents):
-        mutate(rng, children, parents, space, clone_rules, recent)
-    children["product_id"] = parents["product_id"]
-    children["parent_id"] = parents["run_id"]
-    children["generation"] = parents["generation"] + 1
-    return _born(children, space, max_leverage, spawn_tick)
+    births.mutate(
+        rng,
+        children.view(KERNEL_DTYPE),
+        parents.view(KERNEL_DTYPE),
+        np.arange(len(parents)),
+        births.space_numbers(space),
+        births.mutation(clone_rules),
+        recent,
+    )
+    return _born(children, space, recent, max_leverage, spawn_tick)
 
 
 def choose_parents(
     rng: Generator, records: Records, weights: FloatArray, n: int, room: Mapping[int, int]
 ) -> NDArray[np.int64]:
     """Indices of ``n`` parents drawn by weight, symbols only while they have room; maybe fewer."""
-    ids, products = np.unique(records["product_id"], return_inverse=True)
-    left = np.array([room.get(int(p), 0) for p in ids], dtype=np.int64)
-    current = np.where(left[products] > 0, weights, 0.0) if len(ids) else weights
-    chosen = np.empty(0, dtype=np.int64)
-    while len(chosen) < n and current.sum() > 0.0:
-        cumulative = np.cumsum(current)
-        picks = np.searchsorted(
-            cumulative, rng.random(n - len(chosen)) * cumulative[-1], side="right"
-        )
-        taken = picks[_within(products[picks], left)]
-        left -= np.bincount(products[taken], minlength=len(ids))
-        current[left[products] <= 0] = 0.0
-        chosen = np.concatenate([chosen, taken])
-    return chosen
+    return births.choose_parents(
+        rng,
+        records.view(KERNEL_DTYPE),
+        weights,
+        int(n),
+        np.array(list(room), dtype=np.int64),
+        np.array(list(room.values()), dtype=np.int64),
+    )
 
 
 def count_symbols(records: Records) -> dict[int, int]:
@@ -172,54 +158,21 @@ def count_symbols(records: Records) -> dict[int, int]:
     return {int(product_id): int(counts[product_id]) for product_id in np.flatnonzero(counts)}
 
 
-def _within(groups: NDArray[np.int64], room: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which items find room in their group, first come, first served."""
-    order = np.argsort(groups, kind="stable")
-    ranked = groups[order]
-    rank = np.arange(len(groups)) - np.searchsorted(ranked, ranked)
-    fits = np.empty(len(groups), dtype=np.bool_)
-    fits[order] = rank < room[ranked]
-    return fits
-
-
-def _draw_products(
-    rng: Generator, n: int, ready: NDArray[np.bool_], room: Sequence[int]
-) -> NDArray[np.int64]:
-    """Places of at most ``n`` products, each uniform among those open when it is drawn."""
-    left = np.where(ready.any(axis=0), np.array(room, dtype=np.int64), 0)
-    drawn = np.empty(0, dtype=np.int64)
-    while len(drawn) < n and left.any():
-        open_places = np.flatnonzero(left > 0)
-        picks = open_places[rng.integers(len(open_places), size=n - len(drawn))]
-        taken = picks[_within(picks, left)]
-        left = left - np.bincount(taken, minlength=len(left))
-        drawn = np.concatenate([drawn, taken])
-    return drawn
-
-
-def _draw_cells(
-    rng: Generator, ready: NDArray[np.bool_], products: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """A cell for each run, uniform among those that are ready for its product."""
-    cells = np.empty(len(products), dtype=np.int64)
-    for place in np.unique(products):
-        own = products == place
-        choice = np.flatnonzero(ready[:, place])
-        cells[own] = choice[rng.integers(len(choice), size=int(own.sum()))]
-    return cells
-
-
-def _uniform(rng: Generator, span: Span, n: int) -> FloatArray:
-    return rng.uniform(span[0], span[1], n) if span[1] > span[0] else np.full(n, span[0])
+def leverages(recent: Recent, max_leverage: Mapping[int, float]) -> FloatArray:
+    """Largest leverage of each product of ``recent``."""
+    return np.array([max_leverage[p] for p in recent.product_ids.tolist()], dtype=np.float64)
 
 
 def _born(
-    records: Records, space: ParameterSpace, max_leverage: Mapping[int, float], spawn_tick: int
+    records: Records,
+    space: ParameterSpace,
+    recent: Recent,
+    max_leverage: Mapping[int, float],
+    spawn_tick: int,
 ) -> Records:
+    leverage = leverages(recent, max_leverage)
+    births.settle(
+        records.view(KERNEL_DTYPE), recent, leverage, float(space.start_balance), int(spawn_tick)
+    )
     records["tick"] = spawn_tick
-    records["spawn_tick"] = spawn_tick
-    records["start_balance"] = space.start_balance
-    records["equity"] = space.start_balance
-    records["peak_equity"] = space.start_balance
-    records["max_leverage"] = [max_leverage[int(p)] for p in records["product_id"]]
     return records

@@ -17,7 +17,7 @@ from shared.providence.binding import Binding
 from shared.providence.market import TickBlock
 from shared.providence.rules import Rules
 from shared.providence.run_state import KERNEL_DTYPE, Records, require_records
-from shared.providence.step import FILL_DTYPE, Fills, rule_numbers
+from shared.providence.step import FILL_DTYPE, Fills, Scalar, rule_numbers
 
 
 class Bounds(NamedTuple):
@@ -40,6 +40,7 @@ def step_block(
     rules: Rules,
     due: NDArray[np.bool_],
     fills: Fills | None = None,
+    ended: Sums | None = None,
 ) -> tuple[Fills, Sums]:
     """Advance the records within ``bounds`` in place through the T ticks of ``block``.
 
@@ -49,6 +50,7 @@ def step_block(
     binding: from ``bind`` for every used row.
     due: [T] after which ticks the sums are wanted.
     fills: rows to write into, at least one per run and tick; by default new ones are made.
+    ended: [S] sums of runs that have left the shards, for every row of the sums.
 
     Returns
     -------
@@ -77,6 +79,7 @@ def step_block(
         raise ValueError(f"there is room for {len(fills)} fills; allowed is {space} or more")
     rows = np.where(due, np.cumsum(due) - 1, -1).astype(np.int32)
     sums: Sums = np.zeros((int(due.sum()), symbols), dtype=SUMS_DTYPE)
+    blank: Sums = np.zeros(symbols, dtype=SUMS_DTYPE)
     count = kernel.step_shards(
         records.view(KERNEL_DTYPE),
         np.asarray(bounds.starts, dtype=np.int64),
@@ -84,18 +87,26 @@ def step_block(
         binding.cell,
         binding.lookback,
         binding.column,
-        np.require(block.tick_ms, np.int64, ["C", "W"]),
-        np.require(block.price, np.float64, ["C", "W"]),
-        np.require(block.ok, np.bool_, ["C", "W"]),
-        np.require(block.funding_index, np.float64, ["C", "W"]),
-        np.require(block.volatility, np.float64, ["C", "W"]),
-        np.require(block.entropy, np.float64, ["C", "W"]),
-        np.require(block.past, np.float64, ["C", "W"]),
+        _plain(block.tick_ms, np.int64),
+        _plain(block.price, np.float64),
+        _plain(block.ok, np.bool_),
+        _plain(block.funding_index, np.float64),
+        _plain(block.volatility, np.float64),
+        _plain(block.entropy, np.float64),
+        _plain(block.past, np.float64),
         rule_numbers(rules),
         fills,
         rows,
-        np.zeros(symbols, dtype=SUMS_DTYPE),
+        blank,
         np.zeros_like(sums),
+        blank if ended is None else ended,
         sums,
     )
     return fills[:count], sums
+
+
+def _plain(values: NDArray[Scalar], dtype: type[Scalar]) -> NDArray[Scalar]:
+    """The array as the kernel is compiled for: this type, contiguous, writable."""
+    if values.dtype == dtype and values.flags.carray:
+        return values
+    return np.require(values, dtype=dtype, requirements=["C", "W"])

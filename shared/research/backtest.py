@@ -72,7 +72,7 @@ def backtest(
         "buy_and_hold_return": float(hold[-1]) / start - 1.0,
         "orders": curve.orders,
         "traded_usd": curve.traded_usd,
-        "costs_usd": sum(paid for _, paid in curve.by_day.values()),
+        "costs_usd": curve.costs_usd,
         **work,
         "virtual_fills": journal.count,
         "virtual_fees_usd": journal.fees_usd,

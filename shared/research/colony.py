@@ -22,12 +22,12 @@ from shared.providence.binding import Binding, Grid, bind
 from shared.providence.epochs import assign_height, request_exit
 from shared.providence.kernel import FloatArray
 from shared.providence.market import TickBlock
-from shared.providence.population import count_symbols
+from shared.providence.recent import sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
-from shared.providence.run_state import KERNEL_DTYPE, Records, join, new_records
+from shared.providence.run_state import KERNEL_DTYPE, RUN_DTYPE, Records, join, new_records
 from shared.providence.shards import Bounds, step_block
 from shared.providence.step import FILL_DTYPE, Fills
-from shared.providence.supervision import by_cell, conceive, parent_shards, place
+from shared.providence.supervision import conceive, parent_shards, place
 
 FILL_ROWS = 1 << 20
 """Fills that one call may write; longer blocks are stepped in several."""
@@ -79,10 +79,11 @@ class Colony:
         self._bounds = Bounds(starts, starts.copy())
         self._binding = Binding(*(np.zeros(rows, dtype=np.int32) for _ in range(3)))
         self._columns = {p: column for column, p in enumerate(plan.product_ids)}
-        self._counts = dict.fromkeys(plan.product_ids, 0)
+        self._counts = np.zeros(len(plan.product_ids), dtype=np.int64)
         self._fills = np.empty(max(FILL_ROWS, plan.desired), dtype=FILL_DTYPE)
         self._ordered = np.empty_like(self._fills)
         self._gone = np.empty_like(self._records)
+        self._gone_columns = np.empty(rows, dtype=np.int32)
         self._ended: Sums = np.zeros(len(plan.max_leverage), dtype=aggregate.SUMS_DTYPE)
         self._last_tick = -1
         self.born = 0
@@ -124,14 +125,13 @@ class Colony:
             self.plan.rules,
             due,
             self._fills,
+            self._ended,
         )
         if not len(block.tick_ms):
             return fills, sums
         self._last_tick = int(block.tick_ms[-1])
         ordered = self._ordered[: len(fills)]
         _by_tick(fills, int(block.tick_ms[0]), self.plan.interval_ms, len(block.tick_ms), ordered)
-        for name in aggregate.SUMS_DTYPE.names or ():
-            sums[name] += self._ended[name]
         return ordered, sums
 
     def keep(self) -> None:
@@ -173,14 +173,15 @@ class Colony:
         vacant = plan.desired - self._bounds.runs
         if vacant <= 0:
             return Supervised(ended, 0)
+        ids = plan.product_ids
         newborns = conceive(
             self._rng,
             min(vacant, plan.spawn_batch),
             plan.space,
             plan.clone_rules,
-            self._counts,
+            dict(zip(ids, self._counts.tolist(), strict=True)),
             self._candidates,
-            by_cell(self.grid.cells, plan.product_ids, entropy),
+            sorted_entropy(entropy, plan.space, ids),
             plan.max_leverage,
             desired=plan.desired,
             spawn_tick=tick_ms,
@@ -189,27 +190,31 @@ class Colony:
 
     def _candidates(self) -> Records:
         chosen = parent_shards(self._rng, np.arange(self.plan.shard_count))
-        starts, stops = self._bounds
-        return join([self._records[starts[k] : stops[k]] for k in chosen])
+        found = np.empty(len(chosen) * self.plan.shard_size, dtype=RUN_DTYPE)
+        count = _gather(
+            self._records.view(KERNEL_DTYPE),
+            *self._bounds,
+            np.array(chosen, dtype=np.int64),
+            found.view(KERNEL_DTYPE),
+        )
+        return found[:count]
 
     def _settle(self, newborns: Records) -> int:
         """Number the newborns and put them into shards; returns how many found room."""
         starts, stops = self._bounds
         occupancy = dict(enumerate((stops - starts).tolist()))
         shards = place(len(newborns), occupancy, self.plan.shard_count, self.plan.shard_size)
-        born = newborns[: len(shards)].copy()
+        born = newborns[: len(shards)]
         born["run_id"] = np.arange(self.born + 1, self.born + len(born) + 1)
-        bound = bind(born, self.grid, self._columns)
-        # ``place`` names whole shards one after another: runs of one shard are neighbours
-        first = np.flatnonzero(np.diff(shards, prepend=-1))
-        sizes = np.diff(first, append=len(shards))
-        rows = np.repeat(stops[shards[first]] - first, sizes) + np.arange(len(shards))
-        stops[shards[first]] += sizes
-        self._records[rows] = born
-        for pool, values in zip(self._binding, bound, strict=True):
-            pool[rows] = values
-        for product_id, count in count_symbols(born).items():
-            self._counts[product_id] += count
+        _insert(
+            self._records.view(KERNEL_DTYPE),
+            stops,
+            *self._binding,
+            self._counts,
+            shards,
+            born.view(KERNEL_DTYPE),
+            *bind(born, self.grid, self._columns),
+        )
         self.born += len(born)
         return len(born)
 
@@ -218,15 +223,14 @@ class Colony:
             self._records.view(KERNEL_DTYPE),
             *self._bounds,
             *self._binding,
+            self._counts,
             self._gone.view(KERNEL_DTYPE),
+            self._gone_columns,
         )
         ended = self._gone[:count].copy()
-        for product_id, left in count_symbols(ended).items():
-            self._counts[product_id] -= left
-        columns = ended["product_id"].astype(np.int32) - 1
-        nowhere = np.zeros(count, dtype=np.int32)
+        columns = self._gone_columns[:count]
         results = aggregate.shard_sums(
-            ended, Binding(nowhere, nowhere, columns), len(self._counts), self.plan.rules
+            ended, Binding(columns, columns, columns), len(self._counts), self.plan.rules
         )
         self._ended = aggregate.merge([self._ended, results])
         return ended
@@ -269,6 +273,48 @@ def _by_tick(fills: Any, first_tick: int, interval_ms: int, ticks: int, ordered:
 
 
 @jit
+def _gather(
+    records: Any,
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    shards: NDArray[np.int64],
+    found: Any,
+) -> int:
+    """Copy the runs of ``shards``, one after the other, to ``found``; returns how many."""
+    count = 0
+    for k in shards:
+        for i in range(starts[k], stops[k]):
+            found[count] = records[i]
+            count += 1
+    return count
+
+
+@jit
+def _insert(
+    records: Any,
+    stops: NDArray[np.int64],
+    cells: NDArray[np.int32],
+    lookbacks: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    shards: NDArray[np.int32],
+    born: Any,
+    born_cells: NDArray[np.int32],
+    born_lookbacks: NDArray[np.int32],
+    born_columns: NDArray[np.int32],
+) -> None:
+    """Put each newborn behind the others of its shard."""
+    for i in range(shards.size):
+        row = stops[shards[i]]
+        stops[shards[i]] += 1
+        records[row] = born[i]
+        cells[row] = born_cells[i]
+        lookbacks[row] = born_lookbacks[i]
+        columns[row] = born_columns[i]
+        counts[born_columns[i]] += 1
+
+
+@jit
 def _compact(
     records: Any,
     starts: NDArray[np.int64],
@@ -276,7 +322,9 @@ def _compact(
     cells: NDArray[np.int32],
     lookbacks: NDArray[np.int32],
     columns: NDArray[np.int32],
+    counts: NDArray[np.int64],
     ended: Any,
+    ended_columns: NDArray[np.int32],
 ) -> int:
     """Move what has ended to ``ended`` and close the ranks, in order; returns how many moved."""
     count = 0
@@ -285,6 +333,8 @@ def _compact(
         for i in range(starts[k], stops[k]):
             if records[i].status != 0:
                 ended[count] = records[i]
+                ended_columns[count] = columns[i]
+                counts[columns[i]] -= 1
                 count += 1
                 continue
             if free != i:

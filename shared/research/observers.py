@@ -16,7 +16,7 @@ from shared.providence.codes import Reason
 from shared.providence.market import TickBlock
 from shared.providence.run_state import Records, join
 from shared.providence.step import Fills
-from shared.research.account import AccountBlock
+from shared.research.account import ORDER_DTYPE, AccountBlock, Orders
 from shared.risk.account_epochs import EpochEnd
 
 DAY_MS: Final = 86_400_000
@@ -82,29 +82,46 @@ class EquityCurve(Observer):
 
     def __init__(self) -> None:
         self._parts: list[tuple[NDArray[Any], ...]] = []
-        self.orders = 0
-        self.traded_usd = 0.0
-        self.by_day: dict[int, tuple[float, float]] = {}
-        """UTC day (days since 1970) -> notional traded and costs paid, USD."""
+        self._orders: list[Orders] = []
         self.epochs: list[EpochMark] = []
 
     def account(self, block: AccountBlock) -> None:
         self._parts.append((block.tick_ms, block.equity, block.gross_usd, block.net_usd))
-        self.orders += len(block.orders)
-        orders = block.orders
-        notional = np.abs(orders["size"] * orders["price"])
-        costs = orders["fee"] + np.abs(orders["size"]) * np.abs(orders["price"] - orders["mid"])
-        self.traded_usd += float(notional.sum())
-        for day in np.unique(block.tick_ms // DAY_MS).tolist():
-            own = orders["tick"] // DAY_MS == day
-            traded, paid = self.by_day.get(day, (0.0, 0.0))
-            self.by_day[day] = (
-                traded + float(notional[own].sum()),
-                paid + float(costs[own].sum()),
-            )
+        if len(block.orders):
+            self._orders.append(block.orders)
 
     def epoch(self, mark: EpochMark) -> None:
         self.epochs.append(mark)
+
+    @property
+    def orders(self) -> int:
+        """Fills of the account so far."""
+        return sum(map(len, self._orders))
+
+    @property
+    def traded_usd(self) -> float:
+        """Notional traded so far."""
+        return float(sum(traded for traded, _ in self.by_day().values()))
+
+    @property
+    def costs_usd(self) -> float:
+        """Fees and slippage paid so far."""
+        return float(sum(paid for _, paid in self.by_day().values()))
+
+    def by_day(self) -> dict[int, tuple[float, float]]:
+        """UTC day (days since 1970) -> notional traded and costs paid, USD."""
+        if not self._parts:
+            return {}
+        orders = np.concatenate(self._orders or [np.empty(0, dtype=ORDER_DTYPE)])
+        first = int(self._parts[0][0][0] // DAY_MS)
+        days = int(self._parts[-1][0][-1] // DAY_MS) - first + 1
+        at = orders["tick"] // DAY_MS - first
+        size = np.abs(orders["size"])
+        traded = np.bincount(at, size * orders["price"], days)
+        costs = orders["fee"] + size * np.abs(orders["price"] - orders["mid"])
+        paid = np.bincount(at, costs, days)
+        rows = zip(traded.tolist(), paid.tolist(), strict=True)
+        return {first + day: row for day, row in enumerate(rows)}
 
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Times (ms), equity, gross and net notional (USD)."""

@@ -175,11 +175,12 @@ def draw(
     start = inputs.plan.account.start_balance_usd
     plots.equity(tick_ms, equity, hold_curve(inputs.series, start), start, curve.epochs)
     plots.exposure(tick_ms, gross, net, equity)
-    days = sorted(curve.by_day)
+    by_day = curve.by_day()
+    days = sorted(by_day)
     plots.turnover(
         [f"{datetime.fromtimestamp(day * 86_400, tz=UTC):%m-%d}" for day in days],
-        [curve.by_day[day][0] for day in days],
-        [curve.by_day[day][1] for day in days],
+        [by_day[day][0] for day in days],
+        [by_day[day][1] for day in days],
     )
     if cohorts is not None and cohorts.total.runs:
         plots.growth(

@@ -8,12 +8,12 @@ the planner's own decision. A backtest that asks it every time writes the same o
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.exchange.precision import OrderFilters
+from shared.providence._jit import jit
 from shared.providence.aggregate import Sums
 from shared.providence.sizing import MIN_COHORT_CHANGE, MIN_COHORT_RUNS
 from shared.reconciliation.demand import DemandRules
@@ -44,13 +44,20 @@ class QuietLooks:
 
     def shares(self, sums: Sums) -> list[list[float]]:
         """Target notional as a multiple of the account's value, [D][S], before caps."""
-        rules = self._target
-        share = self._per_run * self._factors(sums) * sums["weighted_direction"]
-        if rules.invert_decisions:
-            share = -share
-        low = -self._symbol_cap if rules.can_go_short else 0.0
-        high = self._symbol_cap if rules.can_go_long else 0.0
-        found: list[list[float]] = np.clip(share, low, high).tolist()
+        rules, demand = self._target, self._demand
+        sign = -1.0 if rules.invert_decisions else 1.0
+        shares: FloatArray = np.empty(sums.shape)
+        _shares(
+            sums,
+            sign * self._per_run,
+            -self._symbol_cap if rules.can_go_short else 0.0,
+            self._symbol_cap if rules.can_go_long else 0.0,
+            float(demand.kelly_threshold),
+            float(demand.probationary_multiplier),
+            float(demand.max_reward_ratio),
+            shares,
+        )
+        found: list[list[float]] = shares.tolist()
         return found
 
     def may_trade(
@@ -73,28 +80,51 @@ class QuietLooks:
                 return True
         return False
 
-    def _factors(self, sums: Sums) -> FloatArray:
-        """[D, S] as ``sizing.cohort_factor``."""
-        now, before = (self._kelly(sums, cohort) for cohort in ("current", "history"))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            change = np.where(before != 0.0, (now - before) / np.abs(before), 0.0)
-        factor = 1.0 + np.clip(change, MIN_COHORT_CHANGE, self._demand.kelly_threshold)
-        known = (sums["current_runs"] >= MIN_COHORT_RUNS) & (
-            sums["history_runs"] >= MIN_COHORT_RUNS
-        )
-        found: FloatArray = np.where(known, factor, self._demand.probationary_multiplier)
-        return found
 
-    def _kelly(self, sums: Sums, cohort: str) -> FloatArray:
-        """[D, S] as ``kernel.kelly_of``."""
-        runs, wins = sums[f"{cohort}_runs"], sums[f"{cohort}_wins"]
-        gain, loss = sums[f"{cohort}_sum_win"], sums[f"{cohort}_sum_loss"]
-        cap = self._demand.max_reward_ratio
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(loss > 0.0, (gain / wins) / (loss / (runs - wins)), cap)
-            ratio = np.minimum(ratio, cap)
-            rate = (wins + 1.0) / (runs + 2.0)
-            kelly = rate - (1.0 - rate) / ratio
-        lost: NDArray[np.bool_] = (wins == 0) | ~(ratio > 0.0)
-        found: FloatArray = np.where(runs == 0, 0.0, np.where(lost, -1.0, kelly))
-        return found
+@jit
+def _shares(
+    sums: Any,
+    per_run: float,
+    low: float,
+    high: float,
+    kelly_threshold: float,
+    probationary: float,
+    max_reward_ratio: float,
+    shares: FloatArray,
+) -> None:
+    """[D, S]: the runs' direction by ``sizing.cohort_factor``, within ``low`` and ``high``."""
+    for d in range(sums.shape[0]):
+        for s in range(sums.shape[1]):
+            row = sums[d, s]
+            factor = probationary
+            if row.current_runs >= MIN_COHORT_RUNS and row.history_runs >= MIN_COHORT_RUNS:
+                now = _kelly(
+                    row.current_runs,
+                    row.current_wins,
+                    row.current_sum_win,
+                    row.current_sum_loss,
+                    max_reward_ratio,
+                )
+                before = _kelly(
+                    row.history_runs,
+                    row.history_wins,
+                    row.history_sum_win,
+                    row.history_sum_loss,
+                    max_reward_ratio,
+                )
+                change = (now - before) / abs(before) if before != 0.0 else 0.0
+                factor = 1.0 + min(max(change, MIN_COHORT_CHANGE), kelly_threshold)
+            share = per_run * factor * row.weighted_direction
+            shares[d, s] = min(max(share, low), high)
+
+
+@jit
+def _kelly(runs: int, wins: int, gain: float, loss: float, cap: float) -> float:
+    """As ``kernel.kelly_of`` of one run or more."""
+    ratio = cap
+    if loss > 0.0:
+        ratio = min(gain / wins / (loss / (runs - wins)), cap)
+    if wins == 0 or not ratio > 0.0:
+        return -1.0
+    rate = (wins + 1.0) / (runs + 2.0)
+    return rate - (1.0 - rate) / ratio

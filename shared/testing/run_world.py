@@ -19,7 +19,7 @@ from shared.market_data.tick_inputs import (
 )
 from shared.providence import population
 from shared.providence.entropy import sliding_entropy
-from shared.providence.recent import SortedEntropy
+from shared.providence.recent import sorted_entropy
 from shared.providence.rules import ParameterSpace, Rules
 from shared.providence.run_state import Records
 from shared.storage.products import Product, ProductStore
@@ -107,18 +107,19 @@ class RunWorld:
         """Fresh runs with thresholds from the warm-up, born at ``start_ms``; ids from 1."""
         parameter_space = parameter_space or space()
         warm_rows = self.rows(self.interval_ms, 0, self.start_ms)
-        recent = {}
-        for product_id in self.product_ids.values():
+        product_ids = list(self.product_ids.values())
+        recent = np.empty((len(warm_rows), len(parameter_space.cells), len(product_ids)))
+        for column, product_id in enumerate(product_ids):
             mids = np.array([self._mid(row, product_id) for row in warm_rows])
-            for cell in parameter_space.cells:
-                recent[cell, product_id] = sliding_entropy(mids, *cell, ok=np.isfinite(mids))
+            for row, cell in enumerate(parameter_space.cells):
+                recent[:, row, column] = sliding_entropy(mids, *cell, ok=np.isfinite(mids))
         records = population.draw(
             np.random.default_rng([self.seed, 3]),
             count,
             parameter_space,
             {},
-            SortedEntropy(recent, parameter_space, list(self.product_ids.values())),
-            dict.fromkeys(self.product_ids.values(), 20.0),
+            sorted_entropy(recent, parameter_space, product_ids),
+            dict.fromkeys(product_ids, 20.0),
             desired=count,
             spawn_tick=self.start_ms,
         )

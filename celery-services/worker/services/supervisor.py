@@ -20,10 +20,10 @@ from shared.market_data.tick_inputs import TickWindow
 from shared.market_data.tick_markets import TickRows
 from shared.ports import Clock, RunIds, RunStateStore, RunStore
 from shared.providence.entropy import SlidingEntropy
-from shared.providence.recent import RecentEntropy
+from shared.providence.recent import Recent, sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace
 from shared.providence.run_state import Records, join
-from shared.providence.supervision import ENTROPY_SAMPLES, by_cell, conceive, parent_shards, place
+from shared.providence.supervision import ENTROPY_SAMPLES, conceive, parent_shards, place
 from shared.storage.products import Product, ProductStore
 
 SHRINK_REASON = "shrink"
@@ -137,7 +137,7 @@ class Supervisor:
             spawn_tick=tick_ms,
         )
 
-    def _recent_entropy(self, tick_ms: int, product_ids: Sequence[int]) -> RecentEntropy:
+    def _recent_entropy(self, tick_ms: int, product_ids: Sequence[int]) -> Recent:
         """The newest entropy values of every cell and symbol."""
         interval_ms, space = self._plan.interval_ms, self._plan.space
         samples = max(ENTROPY_SAMPLES, space.theta_min_samples)
@@ -150,7 +150,7 @@ class Supervisor:
             SlidingEntropy(*cell, columns).push_many(window.mid, window.ok)[-samples:]
             for cell in space.cells
         ]
-        return by_cell(space.cells, window.product_ids.tolist(), np.stack(entropy, axis=1))
+        return sorted_entropy(np.stack(entropy, axis=1), space, window.product_ids.tolist())
 
     def _candidates(self) -> Records:
         """Runs of some shards, as Redis has them."""

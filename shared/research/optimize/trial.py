@@ -199,7 +199,7 @@ def _result(curve: EquityCurve, start_usd: float, window: Window) -> Result:
         found.sharpe_error,
         curve.orders,
         found.days,
-        sum(paid for _, paid in curve.by_day.values()) / start_usd,
+        curve.costs_usd / start_usd,
         period,
         _returns(tick_ms, equity, start_usd, window, period),
     )

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from shared.providence import population
 from shared.providence.market import MarketSeries, Samples
-from shared.providence.recent import SortedEntropy
+from shared.providence.recent import sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import Records, new_records
 from shared.providence.step import Binding, Grid, TickMarket, bind
-from shared.providence.supervision import by_cell
 
 INTERVAL_MS = 5_000
 
@@ -97,13 +96,12 @@ def make_population(
     symbols = len(seen[-1].price)
     ids = list(range(1, symbols + 1))
     entropy = np.stack([market.entropy for market in seen])
-    recent = by_cell(Grid.of(space).cells, ids, entropy)
     records = population.draw(
         rng,
         n,
         space,
         {},
-        SortedEntropy(recent, space, ids),
+        sorted_entropy(entropy, space, ids),
         dict.fromkeys(ids, leverage),
         desired=n,
         spawn_tick=seen[-1].tick_ms,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shared.providence.codes import Status
 from shared.providence.market import Samples
 from shared.providence.population import count_symbols, log_growth
+from shared.providence.recent import sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import Records, new_records
 from shared.providence.step import Grid, TickMarket, step
@@ -32,7 +33,6 @@ def _refill(
     """Replace the ended runs of one symbol's population in place."""
     ended = slots["status"] == Status.COMPLETED
     product_id = symbol + 1
-    entropy = {(cell, product_id): recent[:, row] for row, cell in enumerate(Grid.of(space).cells)}
     active = slots[~ended]
     slots[ended] = conceive(
         rng,
@@ -41,7 +41,7 @@ def _refill(
         clone_rules,
         count_symbols(active),
         lambda: active,
-        entropy,
+        sorted_entropy(recent[:, :, None], space, [product_id]),
         {product_id: 5.0},
         desired=len(slots),
         spawn_tick=now_ms,
@@ -79,4 +79,5 @@ def slot_growth(
             binding = bind_all(records, space, symbols)
         assert binding is not None
         step(records, binding, seen[t], rules)
-    return (total + log_growth(slots).sum(axis=1)) / runs
+    growth: NDArray[np.float64] = (total + log_growth(slots).sum(axis=1)) / runs
+    return growth

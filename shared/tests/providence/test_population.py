@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from shared.providence import population
 from shared.providence.codes import Interpretation, Status
@@ -19,7 +20,7 @@ from shared.providence.population import (
     parent_weights,
     symbol_cap,
 )
-from shared.providence.recent import SortedEntropy
+from shared.providence.recent import sorted_entropy
 from shared.providence.run_state import LAYOUT, Records, join, new_records
 from shared.providence.step import Grid, bind
 from shared.providence.supervision import conceive
@@ -31,32 +32,36 @@ LEVERAGE = {1: 5.0, 2: 10.0, 3: 20.0, 4: 3.0}
 HOUR = 3_600_000
 
 
-def _recent(ids: list[int] | None = None) -> dict[Any, np.ndarray]:
+def _recent(ids: Iterable[int] = IDS) -> NDArray[np.float64]:
+    """[200, C, S]; products that are not in ``ids`` are unknown."""
     rng = np.random.default_rng(99)
-    recent = {}
-    for row, cell in enumerate(SPACE.cells):
-        for product_id in ids or IDS:
-            values = 0.4 + 0.05 * row + 0.03 * rng.random(200)
-            values[::9] = np.nan
-            recent[cell, product_id] = values
+    recent = np.full((200, len(SPACE.cells), len(IDS)), np.nan)
+    for row in range(len(SPACE.cells)):
+        for product_id in ids:
+            recent[:, row, product_id - 1] = 0.4 + 0.05 * row + 0.03 * rng.random(200)
+    recent[::9] = np.nan
     return recent
 
 
 RECENT = _recent()
 
 
+def _recent_of(record: np.void) -> NDArray[np.float64]:
+    """Known values of the record's own cell and product."""
+    cell = (int(record["order"]), int(record["delay"]), int(record["window"]))
+    values = RECENT[:, SPACE.cells.index(cell), int(record["product_id"]) - 1]
+    return values[np.isfinite(values)]
+
+
 def _draw(n: int, seed: int = 1, **changes: Any) -> Records:
     values: dict[str, Any] = {
         "space": SPACE,
         "symbol_counts": {},
-        "recent": RECENT,
+        "recent": sorted_entropy(RECENT, SPACE, IDS),
         "max_leverage": LEVERAGE,
         "desired": n,
         "spawn_tick": 10_000,
     } | changes
-    values["recent"] = SortedEntropy(
-        values["recent"], values["space"], tuple(values["max_leverage"])
-    )
     return draw(np.random.default_rng(seed), n, **values)
 
 
@@ -84,8 +89,7 @@ def test_fresh_runs_lie_in_the_space_and_can_be_stepped() -> None:
 
 def test_thresholds_are_quantiles_of_the_cells_own_recent_entropy() -> None:
     for record in _draw(200):
-        cell = (int(record["order"]), int(record["delay"]), int(record["window"]))
-        low, high = np.nanquantile(RECENT[cell, int(record["product_id"])], SPACE.theta_quantile)
+        low, high = np.quantile(_recent_of(record), SPACE.theta_quantile)
         assert low <= record["theta"] <= high
 
 
@@ -114,11 +118,11 @@ def test_cap_never_keeps_a_population_from_its_size() -> None:
 
 
 def test_symbols_without_enough_entropy_get_no_runs() -> None:
-    short = {key: values[:20] for key, values in RECENT.items()}
-    assert len(_draw(10, recent=short)) == 0
-    assert len(_draw(10, recent={})) == 0
-    assert len(_draw(10, max_leverage={})) == 0
-    only = _recent([3])
+    nothing = np.full_like(RECENT, np.nan)
+    for recent in (RECENT[:20], nothing, RECENT[:0]):
+        assert len(_draw(10, recent=sorted_entropy(recent, SPACE, IDS))) == 0
+    assert len(_draw(10, recent=sorted_entropy(RECENT[:, :, :0], SPACE, []))) == 0
+    only = sorted_entropy(_recent([3]), SPACE, IDS)
     records = _draw(10, recent=only, space=make_space(max_symbol_share=1.0))
     assert set(records["product_id"]) == {3}
 
@@ -138,7 +142,7 @@ def _clone(parents: Records, seed: int = 5, **changes: Any) -> Records:
         parents,
         SPACE,
         make_clone_rules(**changes),
-        SortedEntropy(RECENT, SPACE, IDS),
+        sorted_entropy(RECENT, SPACE, IDS),
         LEVERAGE,
         spawn_tick=20_000,
     )
@@ -199,18 +203,14 @@ def test_threshold_moves_to_a_new_cell_as_a_quantile() -> None:
     parents = _parents()
     children = _clone(parents, mutation_scale=0.0, integer_step_probability=1.0)
     for child, parent in zip(children, parents, strict=True):
-        ranks = []
-        for record in (child, parent):
-            cell = (int(record["order"]), int(record["delay"]), int(record["window"]))
-            values = RECENT[cell, int(record["product_id"])]
-            ranks.append(np.mean(values[np.isfinite(values)] < record["theta"]))
+        ranks = [np.mean(_recent_of(record) < record["theta"]) for record in (child, parent)]
         assert ranks[0] == pytest.approx(ranks[1], abs=0.02)
 
 
 def test_clone_keeps_cell_and_threshold_where_nothing_recent_is_known() -> None:
     parents = _parents(20)
     rules = make_clone_rules(mutation_scale=0.2, integer_step_probability=1.0)
-    nothing = SortedEntropy({}, SPACE, IDS)
+    nothing = sorted_entropy(np.full_like(RECENT, np.nan), SPACE, IDS)
     children = clone(
         np.random.default_rng(1), parents, SPACE, rules, nothing, LEVERAGE, spawn_tick=20_000
     )
@@ -294,7 +294,7 @@ def _conceive(
         make_clone_rules(**{"min_parent_age_secs": 0.0} | changes),
         population.count_symbols(active),
         candidates or (lambda: active),
-        RECENT,
+        sorted_entropy(RECENT, SPACE, IDS),
         LEVERAGE,
         desired=desired,
         spawn_tick=HOUR,

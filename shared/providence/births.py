@@ -1,0 +1,481 @@
+"""How newborns get their parameters, compiled: fresh draws, parents, mutation.
+
+All randomness is that of the ``numpy.random.Generator`` given, drawn in the order of the arrays
+that NumPy would draw, so that the same seed gives the same runs whoever asks. They live in one file
+because Numba tracks only that for its cache; :mod:`shared.providence.population` documents them.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from shared.providence._jit import inlined, jit
+from shared.providence.codes import Interpretation, Status
+from shared.providence.kernel import FloatArray
+from shared.providence.rules import CloneRules, ParameterSpace, Span
+
+Places = NDArray[np.int64]
+
+ACTIVE: Final = int(Status.ACTIVE)
+FLIPPED: Final = np.array([item.flipped for item in Interpretation], dtype=np.uint8)
+
+
+class SpaceNumbers(NamedTuple):
+    """:class:`ParameterSpace` as compiled code takes it."""
+
+    orders: Places
+    delays: Places
+    windows: Places
+    lookbacks: Places
+    chances: FloatArray
+    """[4] cumulated probability of each interpretation."""
+    theta_quantile: Span
+    dead_band: Span
+    kelly_multiplier: Span
+    max_drawdown: Span
+    take_profit: Span
+    max_duration_secs: Span
+    start_balance: float
+
+
+class Mutation(NamedTuple):
+    """The numbers of :class:`CloneRules` that say how far a clone may differ."""
+
+    scale: float
+    leap: float
+    flip: float
+
+
+class Recent(NamedTuple):
+    """Recent entropy of C cells and P products; a row is ``cell x P + product``."""
+
+    values: FloatArray
+    """[C x P, N] sorted, what is unknown at the end."""
+    counts: Places
+    """[C x P] known values."""
+    ready: NDArray[np.bool_]
+    """[C, P] enough values to draw a threshold."""
+    product_ids: Places
+    """[P]."""
+
+
+def space_numbers(space: ParameterSpace) -> SpaceNumbers:
+    """``space`` with the exact types the functions are compiled for."""
+    spans = (
+        space.theta_quantile,
+        space.dead_band,
+        space.kelly_multiplier,
+        space.max_drawdown,
+        space.take_profit,
+        space.max_duration_secs,
+    )
+    axes = (space.orders, space.delays, space.windows, space.lookbacks)
+    return _space_numbers(
+        tuple(map(tuple, axes)),
+        space.interpretation_weights,
+        tuple(map(tuple, spans)),
+        space.start_balance,
+    )
+
+
+@lru_cache(maxsize=8)
+def _space_numbers(
+    axes: tuple[tuple[int, ...], ...],
+    weights: tuple[float, ...],
+    spans: tuple[Span, ...],
+    start_balance: float,
+) -> SpaceNumbers:
+    orders, delays, windows, lookbacks = (np.array(axis, dtype=np.int64) for axis in axes)
+    chances = np.cumsum(weights)
+    quantile, band, kelly, drawdown, profit, duration = (
+        (float(low), float(high)) for low, high in spans
+    )
+    return SpaceNumbers(
+        orders,
+        delays,
+        windows,
+        lookbacks,
+        chances / chances[-1],
+        quantile,
+        band,
+        kelly,
+        drawdown,
+        profit,
+        duration,
+        float(start_balance),
+    )
+
+
+def mutation(rules: CloneRules) -> Mutation:
+    """``rules`` with the exact types the functions are compiled for."""
+    return Mutation(
+        float(rules.mutation_scale),
+        float(rules.integer_step_probability),
+        float(rules.flip_probability),
+    )
+
+
+@inlined
+def _uniform(rng: Generator, span: Span) -> float:
+    return rng.uniform(span[0], span[1]) if span[1] > span[0] else span[0]
+
+
+@inlined
+def _moved(value: float, step: float, span: Span) -> float:
+    return min(max(value + step, span[0]), span[1])
+
+
+@inlined
+def _step(rng: Generator, scale: float, span: Span) -> float:
+    """A Gaussian step of ``scale`` x the span's width."""
+    return rng.standard_normal() * scale * (span[1] - span[0])
+
+
+@jit
+def _duration_ms(seconds: float) -> int:
+    return max(1, int(np.rint(seconds * 1000.0)))
+
+
+@jit
+def _at(allowed: Places, value: int) -> int:
+    """Place of the allowed value that is next to ``value``; the first of two."""
+    best = 0
+    for place in range(1, allowed.size):
+        if abs(allowed[place] - value) < abs(allowed[best] - value):
+            best = place
+    return best
+
+
+@jit
+def _theta(recent: Recent, row: int, quantile: float) -> float:
+    """Entropy at a quantile (0 to 1) of a row that is ready."""
+    count = recent.counts[row]
+    place = quantile * (count - 1)
+    low = math.floor(place)
+    high = min(low + 1, count - 1)
+    start, end = recent.values[row, low], recent.values[row, high]
+    return float(min(max(start + (place - low) * (end - start), 0.0), 1.0))
+
+
+@jit
+def _quantile(recent: Recent, row: int, theta: float) -> float:
+    """Quantile (0 to 1) of a threshold in a row that is ready."""
+    count = recent.counts[row]
+    values = recent.values[row, :count]
+    low = np.searchsorted(values, theta, side="right") - 1
+    place = 0.0
+    if low >= count - 1:
+        place = count - 1.0
+    elif low >= 0:
+        step = values[low + 1] - values[low]
+        place = low + ((theta - values[low]) / step if step > 0.0 else 0.0)
+    return float(min(max(place / max(count - 1, 1), 0.0), 1.0))
+
+
+@jit
+def _place_of(product_ids: Places, product_id: int) -> int:
+    """Place of a product, -1 where it is absent."""
+    for place in range(product_ids.size):
+        if product_ids[place] == product_id:
+            return place
+    return -1
+
+
+@jit
+def _set_cell(rec: Any, cell: int, space: SpaceNumbers) -> None:
+    """Set order, delay and window; cells are numbered as in ``ParameterSpace.cells``."""
+    rec.window = space.windows[cell % space.windows.size]
+    axes = cell // space.windows.size
+    rec.delay = space.delays[axes % space.delays.size]
+    rec.order = space.orders[axes // space.delays.size]
+
+
+@jit
+def _draw_products(rng: Generator, n: int, left: Places) -> Places:
+    """Places of at most ``n`` products, each uniform among those with room when it is drawn."""
+    drawn = np.empty(n, dtype=np.int64)
+    count = 0
+    while count < n:
+        places = np.flatnonzero(left > 0)
+        if places.size == 0:
+            break
+        for pick in rng.integers(0, places.size, n - count):
+            product = places[pick]
+            if left[product] > 0:
+                left[product] -= 1
+                drawn[count] = product
+                count += 1
+    return drawn[:count]
+
+
+@jit
+def _draw_cells(
+    rng: Generator, records: Any, products: Places, space: SpaceNumbers, recent: Recent
+) -> None:
+    """A cell for each, uniform among those that are ready for its product, and a threshold."""
+    width = recent.product_ids.size
+    rows = np.empty(products.size, dtype=np.int64)
+    for product in range(width):
+        cells = np.flatnonzero(recent.ready[:, product])
+        for i in range(products.size):
+            if products[i] == product:
+                cell = cells[rng.integers(0, cells.size)]
+                rows[i] = cell * width + product
+                _set_cell(records[i], cell, space)
+                records[i].product_id = recent.product_ids[product]
+    for i in range(products.size):
+        records[i].theta = _theta(recent, rows[i], _uniform(rng, space.theta_quantile))
+
+
+@jit
+def draw(rng: Generator, records: Any, space: SpaceNumbers, recent: Recent, room: Places) -> int:
+    """Fresh parameters for as many ``records`` as there is ``room`` [P] for; returns how many."""
+    left = room.copy()
+    for product in range(left.size):
+        if not recent.ready[:, product].any():
+            left[product] = 0
+    products = _draw_products(rng, records.size, left)
+    n = products.size
+    _draw_cells(rng, records[:n], products, space, recent)
+    for i in range(n):
+        records[i].lookback = space.lookbacks[rng.integers(0, space.lookbacks.size)]
+    for i in range(n):
+        records[i].interpretation = np.searchsorted(space.chances, rng.random(), side="right")
+    for i in range(n):
+        records[i].dead_band = _uniform(rng, space.dead_band)
+    for i in range(n):
+        records[i].kelly_multiplier = _uniform(rng, space.kelly_multiplier)
+    for i in range(n):
+        records[i].max_drawdown = _uniform(rng, space.max_drawdown)
+    for i in range(n):
+        records[i].take_profit = _uniform(rng, space.take_profit)
+    for i in range(n):
+        records[i].max_duration_ms = _duration_ms(_uniform(rng, space.max_duration_secs))
+    return int(n)
+
+
+@jit
+def fit_parents(
+    records: Any, now_ms: int, min_age_ms: float, min_trades: int
+) -> tuple[Places, FloatArray, Places, Places]:
+    """Rows of the runs that may have clones; their equity / start balance, age (ms) and trades."""
+    n = records.size
+    rows, age, trades = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    ratio = np.empty(n)
+    count = 0
+    for i in range(n):
+        rec = records[i]
+        old = now_ms - rec.spawn_tick
+        if rec.status != ACTIVE or rec.exit_at_tick != 0 or rec.trades < min_trades:
+            continue
+        if old > 0 and old >= min_age_ms:
+            rows[count], age[count], trades[count] = i, old, rec.trades
+            ratio[count] = rec.equity / rec.start_balance
+            count += 1
+    return rows[:count], ratio[:count], age[:count], trades[:count]
+
+
+@jit
+def choose_parents(
+    rng: Generator,
+    records: Any,
+    weights: FloatArray,
+    n: int,
+    product_ids: Places,
+    room: Places,
+) -> Places:
+    """Rows of at most ``n`` parents drawn by weight, a product only while it has ``room`` [P]."""
+    left, current = room.copy(), np.zeros(records.size)
+    products = np.full(records.size, -1)
+    for i in range(records.size):
+        if weights[i] > 0.0:
+            products[i] = _place_of(product_ids, records[i].product_id)
+    chosen = np.empty(n, dtype=np.int64)
+    count = 0
+    while count < n:
+        total = 0.0
+        cumulative = np.empty(records.size)
+        for i in range(records.size):
+            open_ = products[i] >= 0 and left[products[i]] > 0
+            current[i] = weights[i] if open_ else 0.0
+            total += current[i]
+            cumulative[i] = total
+        if not total > 0.0:
+            break
+        for share in rng.random(n - count):
+            row = np.searchsorted(cumulative, share * total, side="right")
+            if row < records.size and left[products[row]] > 0:
+                left[products[row]] -= 1
+                chosen[count] = row
+                count += 1
+    return chosen[:count]
+
+
+@jit
+def _neighbours(rng: Generator, places: Places, size: int, leap: float) -> Places:
+    """Each place of ``size``, or with probability ``leap`` the next one (inwards at an end)."""
+    moves = rng.random(places.size)
+    ups = rng.random(places.size)
+    moved = places.copy()
+    if size == 1:
+        return moved
+    for i in range(places.size):
+        if moves[i] < leap:
+            up = places[i] == 0 or (places[i] != size - 1 and ups[i] < 0.5)
+            moved[i] += 1 if up else -1
+    return moved
+
+
+@jit
+def _move_thresholds(
+    rng: Generator,
+    children: Any,
+    parents: Any,
+    rows: Places,
+    cells: Places,
+    kept: Places,
+    known: NDArray[np.bool_],
+    space: SpaceNumbers,
+    scale: float,
+    recent: Recent,
+) -> None:
+    """A threshold moves as a quantile of its cell; without recent entropy it stays a number."""
+    low, high = space.theta_quantile
+    for i in range(rows.size):
+        step = rng.standard_normal() * scale * (high - low)
+        rec = parents[rows[i]]
+        children[i].theta = rec.theta
+        if known[i]:
+            product = _place_of(recent.product_ids, rec.product_id)
+            width = recent.product_ids.size
+            moved = _quantile(recent, kept[i] * width + product, rec.theta) + step
+            moved = min(max(moved, low), high)
+            children[i].theta = _theta(recent, cells[i] * width + product, moved)
+
+
+@jit
+def _move_cells(
+    rng: Generator,
+    children: Any,
+    parents: Any,
+    rows: Places,
+    space: SpaceNumbers,
+    leap: float,
+    recent: Recent,
+) -> tuple[Places, Places, NDArray[np.bool_]]:
+    """Neighbouring cells; (new cell, parent's cell, whether both have entropy) of each child."""
+    n = rows.size
+    orders, delays, windows = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    for i in range(n):
+        rec = parents[rows[i]]
+        orders[i] = _at(space.orders, rec.order)
+        delays[i] = _at(space.delays, rec.delay)
+        windows[i] = _at(space.windows, rec.window)
+    width, depth = space.windows.size, space.delays.size * space.windows.size
+    kept = orders * depth + delays * width + windows
+    on_grid = np.empty(n, dtype=np.bool_)
+    for i in range(n):
+        rec = parents[rows[i]]
+        same = rec.order == space.orders[orders[i]] and rec.delay == space.delays[delays[i]]
+        on_grid[i] = same and rec.window == space.windows[windows[i]]
+    orders = _neighbours(rng, orders, space.orders.size, leap)
+    delays = _neighbours(rng, delays, space.delays.size, leap)
+    windows = _neighbours(rng, windows, space.windows.size, leap)
+    cells = orders * depth + delays * width + windows
+    for i in range(n):
+        product = _place_of(recent.product_ids, parents[rows[i]].product_id)
+        if product < 0 or not recent.ready[cells[i], product]:
+            cells[i] = kept[i]
+        on_grid[i] &= product >= 0 and recent.ready[kept[i], product]
+        _set_cell(children[i], cells[i], space)
+    return cells, kept, on_grid
+
+
+@jit
+def mutate(
+    rng: Generator,
+    children: Any,
+    parents: Any,
+    rows: Places,
+    space: SpaceNumbers,
+    rules: Mutation,
+    recent: Recent,
+) -> None:
+    """Parameters of child i: those of ``parents[rows[i]]``, mutated."""
+    n = rows.size
+    cells, kept, known = _move_cells(rng, children, parents, rows, space, rules.leap, recent)
+    places = np.empty(n, dtype=np.int64)
+    for i in range(n):
+        places[i] = _at(space.lookbacks, parents[rows[i]].lookback)
+    places = _neighbours(rng, places, space.lookbacks.size, rules.leap)
+    for i in range(n):
+        children[i].lookback = space.lookbacks[places[i]]
+    _move_thresholds(rng, children, parents, rows, cells, kept, known, space, rules.scale, recent)
+    for i in range(n):
+        step = _step(rng, rules.scale, space.dead_band)
+        children[i].dead_band = _moved(parents[rows[i]].dead_band, step, space.dead_band)
+    for i in range(n):
+        step = _step(rng, rules.scale, space.kelly_multiplier)
+        children[i].kelly_multiplier = _moved(
+            parents[rows[i]].kelly_multiplier, step, space.kelly_multiplier
+        )
+    for i in range(n):
+        step = _step(rng, rules.scale, space.max_drawdown)
+        children[i].max_drawdown = _moved(parents[rows[i]].max_drawdown, step, space.max_drawdown)
+    for i in range(n):
+        step = _step(rng, rules.scale, space.take_profit)
+        children[i].take_profit = _moved(parents[rows[i]].take_profit, step, space.take_profit)
+    for i in range(n):
+        step = _step(rng, rules.scale, space.max_duration_secs)
+        seconds = parents[rows[i]].max_duration_ms / 1000.0
+        children[i].max_duration_ms = _duration_ms(_moved(seconds, step, space.max_duration_secs))
+    for i in range(n):
+        rec = parents[rows[i]]
+        flips = rng.random() < rules.flip
+        children[i].interpretation = FLIPPED[rec.interpretation] if flips else rec.interpretation
+        children[i].product_id = rec.product_id
+        children[i].parent_id = rec.run_id
+        children[i].generation = rec.generation + 1
+
+
+@jit
+def settle(records: Any, recent: Recent, leverage: FloatArray, start: float, tick: int) -> None:
+    """What every newborn starts with, but for ``tick`` in the byte order of the record."""
+    for i in range(records.size):
+        rec = records[i]
+        rec.spawn_tick = tick
+        rec.start_balance = start
+        rec.equity = start
+        rec.peak_equity = start
+        rec.max_leverage = leverage[_place_of(recent.product_ids, rec.product_id)]
+
+
+@jit
+def conceive(
+    rng: Generator,
+    records: Any,
+    parents: Any,
+    weights: FloatArray,
+    clones: int,
+    space: SpaceNumbers,
+    rules: Mutation,
+    recent: Recent,
+    room: Places,
+    leverage: FloatArray,
+    tick: int,
+) -> int:
+    """Newborns into ``records``, first at most ``clones`` clones, then fresh; returns how many."""
+    rows = choose_parents(rng, parents, weights, clones, recent.product_ids, room)
+    mutate(rng, records[: rows.size], parents, rows, space, rules, recent)
+    left = room.copy()
+    for row in rows:
+        left[_place_of(recent.product_ids, parents[row].product_id)] -= 1
+    born = rows.size + draw(rng, records[rows.size :], space, recent, left)
+    settle(records[:born], recent, leverage, space.start_balance, tick)
+    return int(born)
