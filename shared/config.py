@@ -18,11 +18,13 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError, model_validator
 
 from shared import config_search
+from shared.config_faults import ConfigError, faults_of, in_file, read_yaml
 from shared.config_search import ResearchSettings
 from shared.config_secrets import Secrets
 from shared.config_sections import (
     AlertSettings,
     CelerySettings,
+    ClonalSettings,
     DatabaseSettings,
     DemoSettings,
     ExchangesSettings,
@@ -51,10 +53,6 @@ VENUE_WEIGHT_PER_MINUTE = 1_200
 """Request weight that HyperLiquid grants an address per minute."""
 
 LIVE_ACKNOWLEDGEMENT = "I trade real money at my own risk"
-
-
-class ConfigError(ValueError):
-    """The configuration or the secrets are unusable; the message names every fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +111,15 @@ class Settings(Section):
 
     def check_population(self) -> None:
         """Raises ``ValueError`` if the keys of the population do not go together."""
-        self.rules()
-        self.parameter_space()
-        self.clone_rules()
+        for rules, section, prefix in (
+            (self.rules, ProvidenceSettings, "providence"),
+            (self.parameter_space, ProvidenceSettings, "providence"),
+            (self.clone_rules, ClonalSettings, "providence.clonal"),
+        ):
+            try:
+                rules()
+            except ValueError as error:
+                raise ValueError(in_file(str(error), section, prefix)) from None
 
     @property
     def venue(self) -> Venue:
@@ -181,14 +185,14 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     file = Path(path or environ.get("T3_CONFIG", "config.yml"))
-    content = _read_yaml(file)
+    content = read_yaml(file)
     for name, text in sorted(environ.items()):
         if name.startswith(ENV_PREFIX):
             _override(content, name, text)
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(_faults(file, error)) from None
+        raise faults_of(file, error, Settings, show=True) from None
 
 
 def load_secrets(
@@ -204,9 +208,9 @@ def load_secrets(
     environ = os.environ if environ is None else environ
     file = Path(path or environ.get("T3_SECRETS", "secrets.yml"))
     try:
-        secrets = Secrets.model_validate(_read_yaml(file))
+        secrets = Secrets.model_validate(read_yaml(file))
     except ValidationError as error:
-        raise ConfigError(_faults(file, error)) from None
+        raise faults_of(file, error, Secrets, show=False) from None
     missing = [item for item in require if not _plain(_at(secrets, item))]
     if missing:
         raise ConfigError(f"{file}: missing secrets: {', '.join(missing)}")
@@ -239,22 +243,6 @@ class Config:
 config = Config
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise ConfigError(f"{file}{line}: is not valid YAML") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file}: must hold a mapping of sections")
-    return content
-
-
 def _override(content: dict[str, Any], name: str, text: str) -> None:
     keys = name.removeprefix(ENV_PREFIX).split("__")
     section = content
@@ -266,17 +254,6 @@ def _override(content: dict[str, Any], name: str, text: str) -> None:
         section[keys[-1]] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"{name}: is not valid YAML") from None
-
-
-def _faults(file: Path, error: ValidationError) -> str:
-    lines = []
-    for fault in error.errors(include_input=False, include_url=False):
-        path = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = "unknown key"
-        lines.append(f"  {path}: {message}")
-    return f"{file}: {len(lines)} fault(s)\n" + "\n".join(lines)
 
 
 def _at(root: Any, path: str) -> Any:

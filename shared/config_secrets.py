@@ -13,7 +13,9 @@ class HyperliquidSecrets(Section):
     """The account. ``privateKey`` is an agent's and reaches only the order gateway."""
 
     apiKey: SecretStr = SecretStr("")
-    walletAddress: Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")] = ""
+    walletAddress: Annotated[
+        str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$", description="0x and 40 hex digits")
+    ] = ""
     privateKey: SecretStr = SecretStr("")
 
     @field_validator("privateKey")

@@ -19,9 +19,17 @@ def between(low: float, high: float) -> Any:
     return Field(ge=low, le=high)
 
 
-Symbols = tuple[Annotated[str, Field(pattern=r"^([a-z0-9]+:)?[A-Za-z0-9]{1,20}$")], ...]
+Symbols = tuple[
+    Annotated[str, Field(pattern=r"^([a-z0-9]+:)?[A-Za-z0-9]{1,20}$", description="BTC or kPEPE")],
+    ...,
+]
 Range = tuple[float, float]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(:\d+)?$")]
+Url = Annotated[
+    str,
+    Field(
+        pattern=r"^https?://[^\s/]+(:\d+)?$", description="http://127.0.0.1:8001, without a path"
+    ),
+]
 Period = Annotated[float, between(0.2, 86_400)]
 
 
@@ -72,7 +80,7 @@ class SizingSettings(Section):
     base_fraction: Annotated[float, Field(gt=0, le=10)]
     probation_fraction: Annotated[float, between(0, 10)]
     kelly_multiplier: Range
-    max_fraction: Annotated[float, between(0, 50)]
+    max_fraction: Annotated[float, Field(gt=0, le=50)]
     max_reward_ratio: Annotated[float, between(0.1, 100)]
     min_trades: Annotated[int, between(1, 1_000)]
 

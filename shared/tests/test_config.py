@@ -93,7 +93,7 @@ def test_every_fault_is_named_with_its_path(written: Any) -> None:
     message = str(caught.value)
     assert "3 fault(s)" in message
     assert "providence.desired_run_count" in message
-    assert "greater than or equal to 0" in message
+    assert "allowed is 0 to 10,000,000, found -1" in message
     assert "redis.port" in message
     assert "surprise: unknown key" in message
 
@@ -140,6 +140,57 @@ def test_unreadable_file_is_one_clear_sentence(tmp_path: Path, text: str | None,
         load_settings(file, environ={})
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("mode", "Paper", "mode: allowed is 'paper', 'testnet' or 'live', found 'Paper'"),
+        ("providence", "5", "providence: must be a section with keys of its own"),
+        ("risk__max_daily_loss", "10", "risk.max_daily_loss: allowed is 0.001 to 1, found 10"),
+        ("risk__max_daily_loss", "10%", "risk.max_daily_loss: must be a number, found '10%'"),
+        ("risk__max_daily_loss", ".nan", "must be a finite number, found nan"),
+        ("redis__db", "1.5", "redis.db: must be a whole number, found 1.5"),
+        ("redis__host", "7", "redis.host: must be text: put it in quotes, found 7"),
+        ("recorder__enabled", "maybe", "recorder.enabled: must be true or false, found 'maybe'"),
+        ("reconciliation_engine__symbols", "BTC", "must be a list, such as [a, b], found 'BTC'"),
+        ("reconciliation_engine__symbols", "[B-C]", "symbols.0: must look like BTC or kPEPE"),
+        ("reconciliation_engine__order_gateway_url", "h:8", "must look like http://127.0.0.1:8001"),
+        ("providence__entropy__windows", "[2, 60]", "windows.0: allowed is 10 to 10,000, found 2"),
+        ("providence__interpretations", "{up: 1}", "interpretations.up: allowed is 'direct', "),
+        (
+            "providence__sizing__base_fraction",
+            "0",
+            "providence.sizing.base_fraction: allowed is above 0, at most 10, found 0",
+        ),
+        (
+            "providence__exits__max_drawdown",
+            "[0.5, 0.2]",
+            "\n  providence.exits.max_drawdown is (0.5, 0.2); allowed is low <= high",
+        ),
+        (
+            "providence__interpretations",
+            "{direct: 0}",
+            "\n  providence.interpretations are all 0; one weight must be positive",
+        ),
+    ],
+)
+def test_a_fault_says_where_what_is_allowed_and_what_was_found(
+    key: str, value: str, said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(CONFIG, environ={f"T3__{key}": value})
+    assert said in str(caught.value)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """YAML would take the last one: ``mode: live`` at the end would win over the one on top."""
+    file = tmp_path / "config.yml"
+    text = CONFIG.read_text(encoding="utf-8")
+    file.write_text(f"{text}mode: live\n", encoding="utf-8")
+    line = len(text.splitlines()) + 1
+    with pytest.raises(ConfigError, match=f"config.yml, line {line}: the key 'mode' is there"):
+        load_settings(file, environ={})
+
+
 def test_live_mode_needs_the_acknowledgement() -> None:
     with pytest.raises(ConfigError, match="live_acknowledgement"):
         load_settings(CONFIG, environ={"T3__mode": "live"})
@@ -178,6 +229,26 @@ def test_settings_are_frozen() -> None:
     settings = load_settings(CONFIG, environ={})
     with pytest.raises(ValueError, match="frozen"):
         settings.mode = "live"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("exchanges: {hyperliquid: {walletAddress: 0x1234567890}}", "put it in quotes"),
+        ("exchanges: {hyperliquid: {walletAddress: '0x1234567890'}}", "like 0x and 40 hex digits"),
+        ("order_gateway: {token: 1234567890}", "order_gateway.token: must be text"),
+        ("order_gateway: {token: *1234567890}", "secrets.yml, line 1: is not valid YAML"),
+        ("order_gateway: {token: !1234567890 x}", "secrets.yml, line 1: is not valid YAML"),
+        ("alerts: {urls: 'tgram://1234567890'}", "alerts.urls: must be a list"),
+    ],
+)
+def test_a_faulty_secret_is_not_shown(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "secrets.yml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_secrets(file)
+    assert said in str(caught.value)
+    assert "1234567890" not in str(caught.value)
 
 
 def test_missing_secrets_are_all_named_and_none_is_shown(tmp_path: Path) -> None:

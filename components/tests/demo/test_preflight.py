@@ -78,7 +78,7 @@ def test_the_callers_own_variables_win_over_the_demos(
     [
         ("T3__providence__desired_run_cuont", "5", "providence.desired_run_cuont: unknown key"),
         ("T3__providence__desired_run_count", "many", "providence.desired_run_count"),
-        ("T3__providence__desired_run_count", "-1", "greater than or equal to 0"),
+        ("T3__providence__desired_run_count", "-1", "allowed is 0 to 10,000,000, found -1"),
         ("T3__reconciliation_engine__symbols", "[]", "reconciliation_engine.symbols"),
     ],
 )
