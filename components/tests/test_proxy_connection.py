@@ -6,19 +6,16 @@ under a host name that only the proxy can resolve, so nothing could get past it.
 
 from __future__ import annotations
 
-import http.client
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import redis
+import requests
 
 import price_poll_producer
 import price_producer_selector
@@ -28,6 +25,7 @@ from shared.exchange.errors import ConnectionRefused
 from shared.exchange_manager import ExchangeManager
 from shared.native_servers import PROJECT_ROOT
 from shared.storage.streams import PriceStore
+from shared.testing.http_server import LocalServer, Reply, Request
 from shared.testing.paper_venue import PaperVenue
 from shared.testing.servers import free_port, wait_until
 
@@ -36,63 +34,26 @@ HIDDEN_HOST = "venue.behind-the-proxy.invalid"
 ORIGIN = "https://trader.example"
 
 
-@dataclass
-class Forwarded:
-    """One request that came through."""
-
-    target: str
-    origin: str | None
-    body: bytes
-
-
-@dataclass
-class ForwardProxy:
+class ForwardProxy(LocalServer):
     """Forwards absolute-URI requests for the hidden host to the paper exchange."""
 
-    upstream: str
-    seen: list[Forwarded] = field(default_factory=list)
-    url: str = ""
+    def __init__(self, upstream: str) -> None:
+        super().__init__(self._forward)
+        self._upstream = upstream
+        self._session = requests.Session()
+        self._session.trust_env = False
 
-    def start(self) -> None:
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                proxy.seen.append(Forwarded(self.path, self.headers.get("Origin"), body))
-                target = urlsplit(self.path)
-                if target.hostname != HIDDEN_HOST:
-                    self.send_error(502)
-                    return
-                upstream = urlsplit(proxy.upstream)
-                assert upstream.hostname is not None
-                connection = http.client.HTTPConnection(
-                    upstream.hostname, upstream.port, timeout=10
-                )
-                headers = {"Content-Type": self.headers["Content-Type"]}
-                connection.request("POST", target.path, body, headers)
-                reply = connection.getresponse()
-                data = reply.read()
-                connection.close()
-                self.send_response(reply.status)
-                self.send_header("Content-Type", reply.getheader("Content-Type", ""))
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Silence: the test looks at ``seen``."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def _forward(self, request: Request) -> Reply:
+        target = urlsplit(request.path)
+        if target.hostname != HIDDEN_HOST:
+            return Reply(502, "")
+        found = self._session.post(
+            self._upstream + target.path,
+            request.body,
+            headers={"Content-Type": request.headers["content-type"]},
+            timeout=10,
+        )
+        return Reply(found.status_code, found.content)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +64,8 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperVenue]:
 
 @pytest.fixture
 def proxy(paper: PaperVenue) -> Iterator[ForwardProxy]:
-    forward = ForwardProxy(paper.url)
-    forward.start()
-    yield forward
-    forward.stop()
+    with ForwardProxy(paper.url) as forward:
+        yield forward
 
 
 def overrides(proxy_url: str) -> dict[str, str]:
@@ -139,11 +98,11 @@ def test_every_kind_of_read_passes_the_proxy_with_the_origin(proxy: ForwardProxy
         lambda: manager.info("perpDexs"),
     ]
     for read in reads:
-        before = len(proxy.seen)
+        before = len(proxy.requests)
         read()
-        assert len(proxy.seen) == before + 1
-    assert {request.origin for request in proxy.seen} == {ORIGIN}
-    assert {request.target for request in proxy.seen} == {f"http://{HIDDEN_HOST}/info"}
+        assert len(proxy.requests) == before + 1
+    assert {request.headers["origin"] for request in proxy.requests} == {ORIGIN}
+    assert {request.path for request in proxy.requests} == {f"http://{HIDDEN_HOST}/info"}
     assert manager.whole_account().account_value == 5_000
 
 
@@ -155,7 +114,7 @@ def test_the_environments_proxies_are_not_asked(
         monkeypatch.setenv(name, nobody)
     monkeypatch.setenv("no_proxy", HIDDEN_HOST)
     ExchangeManager(settings_behind(proxy.url), WALLET).check_health()
-    assert len(proxy.seen) == 1
+    assert len(proxy.requests) == 1
 
 
 def test_without_its_proxy_nothing_is_read() -> None:
@@ -201,6 +160,6 @@ def test_the_selected_producer_polls_prices_through_the_proxy(
         log.close()
     assert code == 0
     assert {quote.source for quote in store.latest(symbols).values()} == {"poll"}
-    assert {request.origin for request in proxy.seen} == {ORIGIN}
-    kinds = [request.body for request in proxy.seen]
+    assert {request.headers["origin"] for request in proxy.requests} == {ORIGIN}
+    kinds = [request.body for request in proxy.requests]
     assert any(b"allMids" in body for body in kinds)

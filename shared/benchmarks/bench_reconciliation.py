@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import statistics
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from decimal import Decimal
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final, Self
+from typing import Final
 
 import orjson
 import redis
@@ -32,6 +30,7 @@ from shared.reconciliation.plan import PlanFilters, plan
 from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
 from shared.storage.tables import iteration_shards
+from shared.testing.http_server import LocalServer, Reply, Request
 from worker.services.balance import update_balance
 from worker.services.gateway_client import GatewayClient
 from worker.services.inputs import InputReader
@@ -65,42 +64,6 @@ def plans_per_s() -> Figure:
     return Figure("plans_per_s", plans / median_secs(work), "plans/s", goal=100_000.0)
 
 
-class _Answering:
-    """An HTTP server whose every answer is ready: the time of venue and gateway is left out."""
-
-    def __init__(self, answer: Callable[[bytes], bytes]) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = 65_536
-
-            def do_GET(self) -> None:
-                self._reply(answer(b""))
-
-            def do_POST(self) -> None:
-                self._reply(answer(self.rfile.read(int(self.headers["Content-Length"]))))
-
-            def _reply(self, content: bytes) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -121,14 +84,13 @@ class _World:
         value = Decimal(1_000_000)
         return AccountSnapshot("", held, value, value, Decimal(0), total, Decimal(0), _now_ms())
 
-    def report(self, name: str, _: bytes) -> bytes:
+    def report(self, name: str, _: Request) -> Reply:
         position = {"size": str(SIZE), "entry_price": str(PRICE_USD)}
-        return orjson.dumps(
-            {
-                "observer_id": name, "timestamp": _now_ms(), "venue_time": _now_ms(),
-                "dexes": [""], "complete": True, "positions": dict.fromkeys(SYMBOLS, position),
-            }
-        )  # fmt: skip
+        report = {
+            "observer_id": name, "timestamp": _now_ms(), "venue_time": _now_ms(),
+            "dexes": [""], "complete": True, "positions": dict.fromkeys(SYMBOLS, position),
+        }  # fmt: skip
+        return Reply(body=orjson.dumps(report))
 
     def freshen(self, engine: Engine, client: redis.Redis, direction: float) -> None:
         """Prices, the account and what the runs ask for, all of now."""
@@ -155,10 +117,10 @@ class _World:
         update_balance(self, engine, client, SystemClock())
 
 
-def _filled(body: bytes) -> bytes:
-    order = orjson.loads(body)
+def _filled(request: Request) -> Reply:
+    order = request.json()
     reply = {"state": "FILLED", "filled_size": order["size"], "reason": "filled"}
-    return orjson.dumps({**reply, "intent_id": order["intent_id"]})
+    return Reply.json({**reply, "intent_id": order["intent_id"]})
 
 
 def reconcile_200_s() -> list[Figure]:
@@ -168,9 +130,9 @@ def reconcile_200_s() -> list[Figure]:
     with ExitStack() as stack:
         platform = stack.enter_context(live_platform())
         observers = [
-            stack.enter_context(_Answering(partial(world.report, name))) for name in ("one", "two")
+            stack.enter_context(LocalServer(partial(world.report, name))) for name in ("one", "two")
         ]
-        gateway = stack.enter_context(_Answering(_filled))
+        gateway = stack.enter_context(LocalServer(_filled))
         client = make_redis(platform.settings, platform.secrets)
         with platform.engine.begin() as conn:
             ProductStore(conn).sync(

@@ -24,8 +24,8 @@ from shared.market_data.archive import PRICES, Archive
 from shared.market_data.quotes import Quote
 from shared.native_servers import PROJECT_ROOT
 from shared.storage.streams import PriceStore
+from shared.testing.http_server import LocalServer, Reply, Request
 from shared.testing.paper_venue import PaperVenue
-from shared.testing.scripted_venue import Reply, ScriptedVenue
 from shared.testing.servers import RedisServer, wait_until
 
 SYMBOLS = tuple(f"C{number}" for number in range(20))
@@ -93,7 +93,8 @@ def market_loads_per_fleet_start() -> Figure:
     loads: list[str] = []
     with tempfile.TemporaryDirectory() as folder, requests.Session() as session:
 
-        def relay(payload: dict[str, Any]) -> Reply:
+        def relay(request: Request) -> Reply:
+            payload = request.json()
             if payload["type"] in ("meta", "metaAndAssetCtxs"):
                 loads.append(payload["type"])
             return Reply(body=session.post(f"{paper.url}/info", json=payload, timeout=10).text)
@@ -101,7 +102,7 @@ def market_loads_per_fleet_start() -> Figure:
         with (
             PaperVenue(Path(folder) / "venue") as paper,
             RedisServer(Path(folder) / "redis") as server,
-            ScriptedVenue(relay) as venue,
+            LocalServer(relay) as venue,
         ):
             fork = multiprocessing.get_context("fork")
             options = {"port": server.port, "password": server.password}

@@ -38,8 +38,8 @@ from shared.exchange.errors import (
 from shared.exchange.market_cache import FRESH_SECS
 from shared.exchange_manager import ExchangeManager
 from shared.storage import redis_keys
+from shared.testing.http_server import LocalServer, Reply, Request
 from shared.testing.paper_venue import PaperVenue
-from shared.testing.scripted_venue import Reply, ScriptedVenue
 from shared.testing.servers import free_port
 
 WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
@@ -102,7 +102,7 @@ def test_a_symbol_the_venue_does_not_list_is_refused(paper: PaperVenue) -> None:
 
 def test_only_reads_are_sent_and_nothing_unasked(paper: PaperVenue) -> None:
     kinds: list[str] = []
-    with ScriptedVenue(lambda payload: Reply.json(_relay(paper, payload, kinds))) as venue:
+    with LocalServer(lambda request: Reply.json(_relay(paper, request.json(), kinds))) as venue:
         manager = manager_for(venue.url)
         manager.whole_account()
         manager.markets()
@@ -122,7 +122,7 @@ def _relay(paper: PaperVenue, payload: dict[str, Any], kinds: list[str]) -> obje
 def test_transient_failures_are_repeated_after_1_2_and_4_seconds() -> None:
     replies = iter([Reply(500), Reply(503), Reply(502, "null"), STATUS])
     pauses: list[float] = []
-    with ScriptedVenue(lambda _: next(replies)) as venue:
+    with LocalServer(lambda _: next(replies)) as venue:
         health = manager_for(venue.url, pauses).check_health()
     assert health.special_statuses is None
     assert pauses == [1, 2, 4]
@@ -131,7 +131,7 @@ def test_transient_failures_are_repeated_after_1_2_and_4_seconds() -> None:
 
 def test_the_last_failure_rises_after_four_attempts() -> None:
     with (
-        ScriptedVenue(lambda _: Reply(500, "oops")) as venue,
+        LocalServer(lambda _: Reply(500, "oops")) as venue,
         pytest.raises(VenueServerError, match="500") as caught,
     ):
         manager_for(venue.url).check_health()
@@ -142,7 +142,7 @@ def test_the_last_failure_rises_after_four_attempts() -> None:
 def test_nothing_is_repeated_that_the_task_has_no_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: sum(pauses)))
-    with ScriptedVenue(lambda _: Reply(500)) as venue:
+    with LocalServer(lambda _: Reply(500)) as venue:
         manager = manager_for(venue.url, pauses)
         with time_budget.within(6.0), pytest.raises(VenueServerError):
             manager.check_health()
@@ -158,7 +158,7 @@ def test_a_turn_that_comes_after_the_end_of_the_task_is_not_waited_for(
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: sum(pauses)))
-    with ScriptedVenue(lambda _: Reply(429, "null")) as venue:
+    with LocalServer(lambda _: Reply(429, "null")) as venue:
         manager = manager_for(venue.url, pauses)
         with time_budget.within(5.0), pytest.raises(VenueError):
             manager.candles("BTC", "1m", 0, 60_000)
@@ -166,7 +166,7 @@ def test_a_turn_that_comes_after_the_end_of_the_task_is_not_waited_for(
 
 
 def test_a_venue_that_never_answers_holds_a_task_no_longer_than_its_time() -> None:
-    with ScriptedVenue(lambda _: Reply(hang_secs=120)) as venue:
+    with LocalServer(lambda _: Reply(hang_secs=120)) as venue:
         manager = manager_for(venue.url)
         with time_budget.within(1.2), pytest.raises(VenueTimeout):
             manager.check_health()
@@ -179,7 +179,7 @@ def test_a_venue_that_never_answers_holds_a_task_no_longer_than_its_time() -> No
 )
 def test_permanent_failures_are_not_repeated(reply: Reply) -> None:
     pauses: list[float] = []
-    with ScriptedVenue(lambda _: reply) as venue, pytest.raises((BadRequest, DecodeError)):
+    with LocalServer(lambda _: reply) as venue, pytest.raises((BadRequest, DecodeError)):
         manager_for(venue.url, pauses).check_health()
     assert len(venue.requests) == 1
     assert pauses == []
@@ -203,11 +203,11 @@ def test_errors_are_told_apart() -> None:
     quick = {"overrides": {"T3__exchanges__hyperliquid__timeout_secs": "1"}}
     assert isinstance(one_attempt(f"http://127.0.0.1:{free_port()}"), ConnectionRefused)
     assert isinstance(one_attempt("http://no-such-host.invalid"), NameResolutionFailed)
-    with ScriptedVenue(lambda _: Reply(cut=True)) as venue:
+    with LocalServer(lambda _: Reply(cut=True)) as venue:
         assert isinstance(one_attempt(venue.url), ConnectionLost)
         secure = venue.url.replace("http://", "https://")
         assert isinstance(one_attempt(secure), TlsFailed)
-    with ScriptedVenue(lambda _: Reply(hang_secs=1.5)) as venue:
+    with LocalServer(lambda _: Reply(hang_secs=1.5)) as venue:
         error = one_attempt(venue.url, **quick)
     assert isinstance(error, VenueTimeout)
     assert error.error_class == "timeout"
@@ -216,7 +216,7 @@ def test_errors_are_told_apart() -> None:
 def test_failures_are_counted_by_class() -> None:
     labels = {"call": "info:exchangeStatus", "error_class": "server_error"}
     before = REGISTRY.get_sample_value("t3_venue_errors_total", labels) or 0.0
-    with ScriptedVenue(lambda _: Reply(500)) as venue:
+    with LocalServer(lambda _: Reply(500)) as venue:
         one_attempt(venue.url)
     assert REGISTRY.get_sample_value("t3_venue_errors_total", labels) == before + 1
 
@@ -225,7 +225,7 @@ def test_the_breaker_opens_after_five_failed_reads_and_closes_after_a_good_trial
     now = [0.0]
     healthy = threading.Event()
     breaker = VenueBreaker("test", 5, 300.0, monotonic=lambda: now[0])
-    with ScriptedVenue(lambda _: STATUS if healthy.is_set() else Reply(500)) as venue:
+    with LocalServer(lambda _: STATUS if healthy.is_set() else Reply(500)) as venue:
         manager = manager_for(venue.url, breaker=breaker)
         for _ in range(5):
             with pytest.raises(VenueServerError):
@@ -252,7 +252,7 @@ def test_the_breaker_opens_after_five_failed_reads_and_closes_after_a_good_trial
 def test_what_an_exit_needs_is_asked_while_the_breaker_is_open() -> None:
     healthy = threading.Event()
     book = Reply.json({"coin": "BTC", "time": 1, "levels": [[], []]})
-    with ScriptedVenue(lambda _: book if healthy.is_set() else Reply(500)) as venue:
+    with LocalServer(lambda _: book if healthy.is_set() else Reply(500)) as venue:
         manager = manager_for(venue.url)
         for _ in range(5):
             with pytest.raises(VenueServerError):
@@ -265,7 +265,7 @@ def test_what_an_exit_needs_is_asked_while_the_breaker_is_open() -> None:
 
 
 def test_refusals_of_the_venue_do_not_open_the_breaker() -> None:
-    with ScriptedVenue(lambda _: Reply(422, "no")) as venue:
+    with LocalServer(lambda _: Reply(422, "no")) as venue:
         manager = manager_for(venue.url)
         for _ in range(10):
             with pytest.raises(BadRequest):
@@ -276,7 +276,7 @@ def test_refusals_of_the_venue_do_not_open_the_breaker() -> None:
 def test_429_makes_the_next_read_wait() -> None:
     replies = iter([Reply(429, "null"), STATUS])
     pauses: list[float] = []
-    with ScriptedVenue(lambda _: next(replies)) as venue:
+    with LocalServer(lambda _: next(replies)) as venue:
         manager_for(venue.url, pauses).check_health()
     assert pauses[0] == 1
     assert sum(pauses[1:]) >= 3  # until the budget lets reads out again
@@ -285,7 +285,7 @@ def test_429_makes_the_next_read_wait() -> None:
 def test_429_that_goes_on_is_dropped_unsent_in_the_end() -> None:
     pauses: list[float] = []
     with (
-        ScriptedVenue(lambda _: Reply(429, "null")) as venue,
+        LocalServer(lambda _: Reply(429, "null")) as venue,
         pytest.raises(VenueError) as caught,
     ):
         manager_for(venue.url, pauses).check_health()
@@ -322,11 +322,11 @@ def test_markets_are_loaded_once_for_all_processes(
 ) -> None:
     loads: list[str] = []
 
-    def script(payload: dict[str, Any]) -> Reply:
+    def script(request: Request) -> Reply:
         time.sleep(0.2)
-        return Reply.json(_relay(paper, payload, loads))
+        return Reply.json(_relay(paper, request.json(), loads))
 
-    with ScriptedVenue(script) as venue:
+    with LocalServer(script) as venue:
         settings = settings_for(venue.url)
         managers = [ExchangeManager(settings, WALLET, redis_client) for _ in range(6)]
         with ThreadPoolExecutor(6) as pool:
@@ -342,7 +342,7 @@ def test_cached_markets_of_another_venue_are_not_used(
 ) -> None:
     kinds: list[str] = []
     ExchangeManager(settings_for(paper.url), WALLET, redis_client).markets()
-    with ScriptedVenue(lambda payload: Reply.json(_relay(paper, payload, kinds))) as venue:
+    with LocalServer(lambda request: Reply.json(_relay(paper, request.json(), kinds))) as venue:
         ExchangeManager(settings_for(venue.url), WALLET, redis_client).markets()
     assert kinds == ["metaAndAssetCtxs"]
 
@@ -353,13 +353,13 @@ def test_markets_that_grow_old_are_read_again_by_one_and_kept_when_that_fails(
     loads: list[str] = []
     silent = threading.Event()
 
-    def script(payload: dict[str, Any]) -> Reply:
-        return Reply(500) if silent.is_set() else Reply.json(_relay(paper, payload, loads))
+    def script(request: Request) -> Reply:
+        return Reply(500) if silent.is_set() else Reply.json(_relay(paper, request.json(), loads))
 
     def markets() -> Any:
         return ExchangeManager(settings, WALLET, redis_client, sleep=lambda _: None).markets()
 
-    with ScriptedVenue(script) as venue:
+    with LocalServer(script) as venue:
         settings = settings_for(venue.url)
         first = markets()
         markets()
@@ -377,7 +377,7 @@ def test_an_empty_list_of_markets_is_no_list() -> None:
     """Taken at its word it would delist everything, and end every run."""
     empty = [{"universe": [], "marginTables": [], "collateralToken": 0}, []]
     with (
-        ScriptedVenue(lambda _: Reply.json(empty)) as venue,
+        LocalServer(lambda _: Reply.json(empty)) as venue,
         pytest.raises(DecodeError, match="no perpetual at all"),
     ):
         manager_for(venue.url).markets()
@@ -385,7 +385,7 @@ def test_an_empty_list_of_markets_is_no_list() -> None:
 
 def test_what_is_past_waits_longer_for_its_turn_than_what_is_present() -> None:
     pauses: list[float] = []
-    with ScriptedVenue(lambda _: Reply.json([])) as venue:
+    with LocalServer(lambda _: Reply.json([])) as venue:
         manager = manager_for(venue.url, pauses)
         manager.budget.acquire(180, "exit", 0.0, "test")  # all of the burst
         manager.budget.settle("candleSnapshot", 5_000)  # and a debt of 83

@@ -8,12 +8,9 @@ open intents and fills are those of the platform.
 from __future__ import annotations
 
 import hashlib
-import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -34,6 +31,7 @@ from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
 from shared.storage.tables import iteration_shards
 from shared.testing.clock import FrozenClock
+from shared.testing.http_server import LocalServer, Reply, Request
 from shared.testing.shard_sums import want
 from worker.services.balance import update_balance
 from worker.services.gateway_client import GatewayClient
@@ -48,42 +46,12 @@ TOKEN = "test-token-" + "x" * 32
 Answer = tuple[int, Any]
 
 
-class LocalServer:
-    """An HTTP server on a free loopback port; ``answer(method, path, headers, body)``."""
-
-    def __init__(self, answer: Callable[[str, str, dict[str, str], bytes], Answer | None]) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.reply("GET", b"")
-
-            def do_POST(self) -> None:
-                self.reply("POST", self.rfile.read(int(self.headers["Content-Length"])))
-
-            def reply(self, method: str, body: bytes) -> None:
-                answered = answer(method, self.path, dict(self.headers), body)
-                if answered is None:  # the connection ends without a reply
-                    self.close_connection = True
-                    return
-                status, content = answered
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: Any) -> None:
-                """Quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+def reply_of(answer: Answer | None) -> Reply:
+    """The reply of a status and its content; of None, a connection that ends without one."""
+    if answer is None:
+        return Reply(cut=True)
+    status, content = answer
+    return Reply(status, content) if isinstance(content, bytes) else Reply.json(content, status)
 
 
 @dataclass
@@ -97,7 +65,7 @@ class World:
     fail_gateway: Callable[[dict[str, Any]], Answer | None] | None = None
     lenses: dict[str, Callable[[dict[str, Any]], Answer | None]] = field(default_factory=dict)
     asked: list[dict[str, Any]] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
     tids: int = 0
     venue_ahead_ms: int = 0
 
@@ -155,16 +123,14 @@ class Gateway:
         self._world = world
         self._engine = engine
 
-    def __call__(self, _: str, path: str, headers: dict[str, str], body: bytes) -> Answer | None:
-        assert path == "/execute_order"
-        if headers.get("Authorization") != f"Bearer {TOKEN}":
-            return 401, {"error": "unauthorized"}
-        order = json.loads(body)
+    def answer(self, request: Request) -> Reply:
+        assert request.path == "/execute_order"
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return Reply.json({"error": "unauthorized"}, 401)
+        order = request.json()
         self._world.asked.append(order)
-        self._world.headers.append(headers)
-        if self._world.fail_gateway is not None:
-            return self._world.fail_gateway(order)
-        return self.execute(order)
+        self._world.headers.append(request.headers)
+        return reply_of((self._world.fail_gateway or self.execute)(order))
 
     def execute(self, order: dict[str, Any]) -> Answer:
         world, now_ms = self._world, self._world.clock.now_ms()
@@ -263,13 +229,13 @@ def scene(engine: Engine, redis_client: redis.Redis, settings: Settings) -> Iter
     """Two observers, a gateway and an empty account of 100,000 USD."""
     world = World(FrozenClock())
     gateway = Gateway(world, engine)
-    servers = [LocalServer(gateway)]
+    servers = [LocalServer(gateway.answer)]
     for name in ("one", "two"):
 
-        def observe(*_: Any, observer: str = name) -> Answer | None:
+        def observe(_: Request, observer: str = name) -> Reply:
             report = world.report(observer)
             lens = world.lenses.get(observer)
-            return (200, report) if lens is None else lens(report)
+            return Reply.json(report) if lens is None else reply_of(lens(report))
 
         servers.append(LocalServer(observe))
     requested: list[int] = []

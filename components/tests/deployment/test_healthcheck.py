@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -25,6 +24,7 @@ from shared.market_data.archive import Archive
 from shared.market_data.quotes import Quote
 from shared.storage.streams import PriceStore
 from shared.storage.tables import iteration_shards, tick_inputs
+from shared.testing.http_server import LocalServer, Reply
 
 
 @pytest.fixture(autouse=True)
@@ -183,40 +183,27 @@ def test_unknown_name_is_bad_input() -> None:
     assert healthcheck.main(["nobody"]) == 2
 
 
-class _Answer(BaseHTTPRequestHandler):
-    status = 200
+@dataclass
+class _Answer:
+    """What the server says next."""
+
+    status: int = 200
     content: object = None
-
-    def do_GET(self) -> None:
-        body = json.dumps(self.content).encode()
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Answer]]:
+def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Answer]:
     """A server that answers for the service of this container."""
-    handler = type("Answer", (_Answer,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    said = _Answer()
     original = healthcheck.http.client.HTTPConnection
+    with LocalServer(lambda _: Reply.json(said.content, said.status)) as server:
+        port = urlsplit(server.url).port
 
-    def connect(host: str, _: int, timeout: float) -> Any:
-        return original(host, server.server_port, timeout=timeout)
+        def connect(host: str, _: int, timeout: float) -> Any:
+            return original(host, port, timeout=timeout)
 
-    monkeypatch.setattr(healthcheck.http.client, "HTTPConnection", connect)
-    yield handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+        monkeypatch.setattr(healthcheck.http.client, "HTTPConnection", connect)
+        yield said
 
 
 @pytest.mark.parametrize(
@@ -229,7 +216,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Answer]]:
     ],
 )
 def test_gateway_is_healthy_when_it_can_trade_or_is_told_not_to(
-    answer: type[_Answer],
+    answer: _Answer,
     capsys: pytest.CaptureFixture[str],
     status: int,
     unmet: dict[str, str],
@@ -241,7 +228,7 @@ def test_gateway_is_healthy_when_it_can_trade_or_is_told_not_to(
 
 
 def test_observer_without_a_reading_is_not_healthy(
-    answer: type[_Answer], capsys: pytest.CaptureFixture[str]
+    answer: _Answer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer.content = {"positions": {"BTC": {}}}
     assert _probe("exchange-observer", capsys) == (0, "complete reading with 1 positions\n")
@@ -250,7 +237,7 @@ def test_observer_without_a_reading_is_not_healthy(
 
 
 def test_venue_without_prices_is_not_healthy(
-    answer: type[_Answer], capsys: pytest.CaptureFixture[str]
+    answer: _Answer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer.content = {"BTC": "1"}
     assert _probe("paper-exchange", capsys)[0] == 0

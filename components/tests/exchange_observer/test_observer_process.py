@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,6 +14,7 @@ import requests
 
 from shared.native_servers import PROJECT_ROOT
 from shared.reconciliation.observer_report import parse_report
+from shared.testing.http_server import LocalServer, Reply, Request
 from shared.testing.servers import free_port, wait_until
 
 
@@ -25,27 +23,12 @@ class Venue:
 
     def __init__(self) -> None:
         self.fail: set[str] = set()
-        self.requests: list[dict[str, Any]] = []
-        venue = self
+        self._server = LocalServer(self._answer)
+        self.url = self._server.url
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                venue.requests.append(body)
-                status = 500 if body["dex"] in venue.fail else 200
-                data = json.dumps(venue.state(body["dex"])).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: Any) -> None:
-                """Quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+    def _answer(self, request: Request) -> Reply:
+        dex = request.json()["dex"]
+        return Reply.json(self.state(dex), 500 if dex in self.fail else 200)
 
     def state(self, dex: str) -> dict[str, Any]:
         coin = "BTC" if dex == "" else f"{dex}:GOLD"
@@ -68,9 +51,7 @@ class Venue:
         }  # fmt: skip
 
     def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        self._server.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 import pytest
 import redis
@@ -16,14 +15,14 @@ from price_stream_producer import prepare
 from shared.config import Secrets, load_settings
 from shared.market_data.quotes import Quote
 from shared.storage.streams import PriceStore
-from shared.testing.scripted_venue import Reply, ScriptedVenue
+from shared.testing.http_server import LocalServer, Reply, Request
 
 NOW = 1_700_000_000_000
 SYMBOLS = ("BTC", "OLD", "NOCOIN")
 
 
-def listing(payload: dict[str, Any]) -> Reply:
-    assert payload["type"] == "metaAndAssetCtxs"
+def listing(request: Request) -> Reply:
+    assert request.json()["type"] == "metaAndAssetCtxs"
     names = [("BTC", False), ("OLD", True), ("ETH", False)]
     universe = [
         {"name": name, "szDecimals": 2, "maxLeverage": 5, "marginTableId": 5}
@@ -54,7 +53,7 @@ def test_unknown_and_delisted_symbols_are_counted_and_left_out(
     environ: dict[str, str], secrets: Secrets, redis_client: redis.Redis
 ) -> None:
     before = {symbol: rejected(symbol) for symbol in SYMBOLS}
-    with ScriptedVenue(listing) as venue:
+    with LocalServer(listing) as venue:
         settings = load_settings(environ=environ | {"T3__paper_exchange__url": venue.url})
         manager, _, assets = prepare(settings, secrets, threading.Event())
         manager.close()
@@ -67,7 +66,7 @@ def test_a_restarted_producer_measures_its_first_price_by_the_last_one(
 ) -> None:
     store = PriceStore(redis_client)
     store.publish([Quote("BTC", Decimal(10), Decimal(10), NOW, NOW, "ws")])
-    with ScriptedVenue(listing) as venue:
+    with LocalServer(listing) as venue:
         settings = load_settings(environ=environ | {"T3__paper_exchange__url": venue.url})
         manager, intake, _ = prepare(settings, secrets, threading.Event())
         manager.close()

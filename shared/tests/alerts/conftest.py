@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
+
+from shared.testing.http_server import LocalServer, Reply, Request
 
 
 class ChatService:
@@ -20,34 +20,20 @@ class ChatService:
         self.received: list[dict[str, Any]] = []
         self.released = threading.Event()
         self.hangs = False
-        service = self
+        self._server = LocalServer(self._answer)
+        self.url = SecretStr(self._server.url.replace("http:", "json:") + "/secret-path")
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if service.hangs:
-                    service.released.wait(20)
-                    return
-                if service.status == 200:
-                    service.received.append(body)
-                self.send_response(service.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        self.url = SecretStr(f"json://127.0.0.1:{self._server.server_address[1]}/secret-path")
+    def _answer(self, request: Request) -> Reply:
+        if self.hangs:
+            self.released.wait(20)
+            return Reply(cut=True)
+        if self.status == 200:
+            self.received.append(request.json())
+        return Reply(self.status, "")
 
     def stop(self) -> None:
         self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import redis
@@ -20,7 +19,7 @@ from shared.exchange.transport import VenueTransport
 from shared.native_servers import PROJECT_ROOT
 from shared.network_monitor import NetworkMonitor
 from shared.storage import redis_keys
-from shared.testing.scripted_venue import Reply, ScriptedVenue
+from shared.testing.http_server import LocalServer, Reply, Request
 from shared.testing.servers import free_port
 
 WALLET = "0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a"
@@ -33,8 +32,8 @@ class Account:
     def __init__(self) -> None:
         self.used, self.cap, self.status, self.asked = 0, 10_000, 200, 0
 
-    def answer(self, payload: dict[str, Any]) -> Reply:
-        assert payload == {"type": "userRateLimit", "user": WALLET}
+    def answer(self, request: Request) -> Reply:
+        assert request.json() == {"type": "userRateLimit", "user": WALLET}
         self.asked += 1
         if self.status != 200:
             return Reply(self.status)
@@ -55,7 +54,7 @@ def now() -> list[float]:
 def actions(
     account: Account, now: list[float], redis_client: redis.Redis
 ) -> Iterator[ActionBudget]:
-    with ScriptedVenue(account.answer) as venue:
+    with LocalServer(account.answer) as venue:
         yield budget_at(venue.url, redis_client, now)
 
 
@@ -119,7 +118,7 @@ def test_what_others_used_is_taken_over_now_and_then(
 def test_gateways_that_follow_each_other_count_on(
     account: Account, now: list[float], redis_client: redis.Redis
 ) -> None:
-    with ScriptedVenue(account.answer) as venue:
+    with LocalServer(account.answer) as venue:
         for _ in range(2):
             budget_at(venue.url, redis_client, now).take("exit", "exchange:cancel")
         budget_at(venue.url, redis_client, now).take("reconcile", "exchange:order")
@@ -136,5 +135,5 @@ def test_what_is_not_known_limits_nobody(
     actions.take("exit", "exchange:order")
     assert account.asked == 1  # an order waits for one attempt only, and not for each order
     away = redis.Redis(port=free_port(), retry=None)
-    with ScriptedVenue(account.answer) as venue:
+    with LocalServer(account.answer) as venue:
         budget_at(venue.url, away, now).take("reconcile", "exchange:order")

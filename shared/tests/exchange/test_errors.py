@@ -28,7 +28,7 @@ from shared.exchange.http_errors import from_transport, raise_for_reply
 from shared.exchange.rate_budget import RateBudget
 from shared.exchange.transport import VenueTransport
 from shared.network_monitor import NetworkMonitor
-from shared.testing.scripted_venue import Reply, ScriptedVenue
+from shared.testing.http_server import LocalServer, Reply
 from shared.testing.servers import free_port
 
 CONFIG = Path(__file__).resolve().parents[3] / "config.yml"
@@ -58,7 +58,7 @@ def test_a_post_is_sent_once_whatever_happens() -> None:
         (Reply(cut=True), ConnectionLost),
         (Reply(307), DecodeError),
     ):
-        with ScriptedVenue(lambda _, reply=reply: reply) as venue:
+        with LocalServer(lambda _, reply=reply: reply) as venue:
             with pytest.raises(error):
                 send(venue.url)
             assert len(venue.requests) == 1
@@ -69,7 +69,7 @@ def test_a_redirect_is_not_followed() -> None:
         elsewhere.settimeout(0.2)
         location = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/exchange"
         reply = Reply(308, headers=(("Location", location),))
-        with ScriptedVenue(lambda _: reply) as venue, pytest.raises(DecodeError, match="308"):
+        with LocalServer(lambda _: reply) as venue, pytest.raises(DecodeError, match="308"):
             send(venue.url)
         with pytest.raises(TimeoutError):
             elsewhere.accept()
@@ -78,7 +78,7 @@ def test_a_redirect_is_not_followed() -> None:
 def test_a_reset_after_a_refusal_is_not_a_refusal() -> None:
     refused = _failure_of(f"http://127.0.0.1:{free_port()}")
     assert isinstance(from_transport(refused, "x"), ConnectionRefused)
-    with ScriptedVenue(lambda _: Reply(cut=True)) as venue:
+    with LocalServer(lambda _: Reply(cut=True)) as venue:
         try:
             raise refused
         except requests.ConnectionError:
