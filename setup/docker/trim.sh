@@ -32,6 +32,9 @@ sed -i -E '/^from ccxt\.[a-z0-9]+ import [a-z0-9]+ /{/ccxt\.hyperliquid /!d}' cc
 find ccxt ccxt/abstract -maxdepth 1 -name '*.py' -not -name '__init__.py' -not -name 'hyperliquid.py' -delete
 # Of the languages that a terminal can colour only ours.
 find pygments/lexers -name '*.py' -not -name __init__.py -not -name _mapping.py -not -name python.py -not -name special.py -delete
-# Symbol tables are for debuggers.
-find . -name '*.so*' -type f -exec strip --strip-unneeded {} +
+# Symbol tables are for debuggers. What has none is left as it is: strip changes some files each time, and a file
+# that changed is in the next image's layer, too.
+find . -name '*.so*' -type f -exec sh -c 'for file; do
+  if readelf --wide --sections "$file" | grep -q "\.symtab"; then strip --strip-unneeded "$file"; fi
+done' sh {} +
 find . -name __pycache__ -prune -exec rm -rf {} +

@@ -24,6 +24,8 @@ LOOKS: Final = 5
 LABEL: Final = "label=com.docker.compose.project=3t"
 IMAGES: Final = (("3t", "services", 300), ("3t-worker", "worker", 450))
 """Image, name of its family, goal in MB."""
+FIRST_STEP: Final = "LABEL org.opencontainers.image.title="
+"""What setup/docker/Dockerfile does first on its base image."""
 
 
 def deployment() -> list[Figure]:
@@ -63,11 +65,28 @@ def _require_engine() -> None:
 
 
 def _image_sizes() -> list[Figure]:
+    """Of the whole image, and of what the project puts on top of its base image."""
     sizes = []
     for image, family, goal in IMAGES:
         size = int(_run("docker", "image", "inspect", "--format", "{{.Size}}", f"{image}:local"))
+        layers = _run(
+            *("docker", "history", "--no-trunc", "--human=false"),
+            *("--format", "{{.Size}} {{.CreatedBy}}", f"{image}:local"),
+        )
         sizes.append(Figure(f"image_{family}_mb", size / 1e6, "MB", goal, "lower"))
+        sizes.append(Figure(f"image_{family}_added_mb", added_bytes(layers) / 1e6, "MB"))
     return sizes
+
+
+def added_bytes(history: str) -> int:
+    """Of the layers that ``docker history`` lists, newest first, those above the base image."""
+    added = 0
+    for line in history.splitlines():
+        size, _, made_by = line.partition(" ")
+        if made_by.startswith(FIRST_STEP):
+            return added
+        added += int(size)
+    raise ValueError(f"no layer of the image was made by {FIRST_STEP!r}")
 
 
 def _idle() -> list[Figure]:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.benchmarks import __main__ as runner
-from shared.benchmarks.bench_deployment import mebibytes
+from shared.benchmarks.bench_deployment import FIRST_STEP, added_bytes, mebibytes
 from shared.benchmarks.figure import Figure, median_secs
+from shared.native_servers import PROJECT_ROOT
 
 
 def test_line_has_the_agreed_fields() -> None:
@@ -108,3 +109,16 @@ def test_unknown_figure_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None
 def test_list_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert runner.main(["--list"]) == 0
     assert set(capsys.readouterr().out.split()) == set(runner.BENCHMARKS)
+
+
+def test_layers_of_the_base_image_are_not_ours() -> None:
+    history = f"5340000 COPY /opt/venv\n160000000 COPY /opt/venv\n0 {FIRST_STEP}3T\n74800000 base"
+    assert added_bytes(history) == 165_340_000
+    with pytest.raises(ValueError, match="no layer"):
+        added_bytes("74800000 base")
+
+
+def test_first_step_is_that_of_the_dockerfile() -> None:
+    steps = (PROJECT_ROOT / "setup/docker/Dockerfile").read_text(encoding="utf-8")
+    after_base = steps.partition(" AS runtime\n")[2]
+    assert after_base.startswith(FIRST_STEP)
