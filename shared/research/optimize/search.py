@@ -124,10 +124,19 @@ def plan(
         raise ResearchError(f"trials is {wanted}; allowed is 2 to 100,000")
     if request.runs is None:
         request = replace(request, runs=settings.research.runs)
-    if request.to_ms is None and any(map(grows, request.data)):
+    until_midnight = request.to_ms is None and any(map(grows, request.data))
+    if until_midnight:
         now_ms = time.time_ns() // 1_000_000
         request = replace(request, to_ms=now_ms // DAY_MS * DAY_MS - 1)
-    inputs = load(request, settings)
+    try:
+        inputs = load(request, settings)
+    except ResearchError as error:
+        if not until_midnight:
+            raise
+        raise ResearchError(
+            f"{error}; what is still being recorded counts until the last midnight (UTC), "
+            "unless --to says otherwise"
+        ) from error
     if not inputs.prices:
         raise ResearchError("mariadb:ticks cannot be cut into folds; name mariadb:candles_1m")
     forward = settings.research.walk_forward

@@ -219,6 +219,17 @@ def test_an_archive_that_grows_is_the_same_search_until_midnight(
     assert found[0] == found[1]
 
 
+def test_an_archive_that_began_today_says_why_nothing_of_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(tmp_path / "archive")
+    monkeypatch.setattr(time, "time_ns", lambda: (FIRST_MS + 3_600_000) * 1_000_000)
+    text = candle_text(walk(50, 9, 3_000.0), FIRST_MS)
+    import_rows(archive, *read_file("BTC", write(tmp_path / "BTC.csv", text)), lambda _: None)
+    with pytest.raises(ResearchError, match="until the last midnight"):
+        plan(Request(data=(str(archive.root),)), small.settings(), 3)
+
+
 def test_a_paused_search_leaves_its_trials_waiting(storage: RDBStorage, tmp_path: Path) -> None:
     study, spec = _study(storage, tmp_path)
     top_up(study, 2)
