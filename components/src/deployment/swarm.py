@@ -37,7 +37,9 @@ _SAID_OTHERWISE = (
     "profiles",
     "restart",
     "security_opt",  # Swarm has no field for it
+    "tmpfs",  # ignored by Swarm, which wants a volume of that type
 )
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 Service = dict[str, Any]
 
@@ -89,7 +91,7 @@ def stack(folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
     used = {_source(secret) for s in services.values() for secret in s.get("secrets", ())}
     inputs = variables.get("T3_INPUTS", "first")
     return {
-        "version": "3.13",
+        "version": "3.12",  # the newest that Docker 25 knows, and the oldest with start_interval
         "services": services,
         "configs": configs,
         "secrets": {
@@ -126,11 +128,19 @@ def _service(name: str, service: Service, folder: Path, configs: dict[str, Any])
             files += _configs(folder, source, target, configs)
         else:
             volumes.append(volume)
-    kept["volumes"] = volumes
+    kept["volumes"] = [*volumes, *map(_in_memory, service.get("tmpfs", ()))]
     if files:
         kept["configs"] = files
     kept["deploy"] = _deploy(name, service)
     return {key: value for key, value in kept.items() if value != []}
+
+
+def _in_memory(tmpfs: str) -> dict[str, Any]:
+    """``/tmp:size=64m,mode=1777`` as a volume; anyone may write there, which is Swarm's mode."""
+    target, _, options = tmpfs.partition(":")
+    size = dict(o.split("=") for o in options.split(",") if o).get("size")
+    limit = {"tmpfs": {"size": int(size[:-1]) * _UNITS[size[-1]]}} if size else {}
+    return {"type": "tmpfs", "target": target, **limit}
 
 
 def _deploy(name: str, service: Service) -> dict[str, Any]:

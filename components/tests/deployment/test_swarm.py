@@ -55,11 +55,18 @@ def test_nothing_is_published_and_traffic_between_hosts_is_encrypted(stack) -> N
 
 def test_files_of_the_folder_travel_as_configs_named_by_their_content(stack) -> None:
     for name, service in stack["services"].items():
-        assert [v for v in service.get("volumes", ()) if v.startswith(".")] == [], name
+        assert [v for v in service.get("volumes", ()) if str(v).startswith(".")] == [], name
     targets = {config["target"] for config in stack["services"]["grafana"]["configs"]}
     assert "/etc/grafana/dashboards/portfolio.json" in targets
     for config in stack["configs"].values():
         assert (PROJECT_ROOT / config["file"]).is_file()
+
+
+def test_what_is_written_in_memory_is_a_volume_because_swarm_ignores_tmpfs(stack) -> None:
+    assert [name for name, service in stack["services"].items() if "tmpfs" in service] == []
+    volumes = stack["services"]["mariadb"]["volumes"]
+    assert {"type": "tmpfs", "target": "/tmp", "tmpfs": {"size": 256 << 20}} in volumes
+    assert {"type": "tmpfs", "target": "/run/mysqld"} in volumes
 
 
 def test_no_secret_is_in_the_stack(stack) -> None:
