@@ -208,6 +208,18 @@ restart() {
   settle
 }
 
+# Of a service, or of a container by the name that `status` shows.
+logs() {
+  local service="${1:-}" known
+  require_install
+  service="${service#3t_}"
+  known="$(compose_all config --services | sort)"
+  [ -z "$service" ] || grep -qxF -- "$service" <<<"$known" ||
+    die "there is no service '$service'; there are: $(paste -sd' ' - <<<"$known")"
+  # shellcheck disable=SC2086  # no word where no service is named
+  compose_all logs --tail "${TAIL:-100}" ${FOLLOW:+--follow} $service
+}
+
 clean() {
   require_docker
   if [ "${VOLUMES:-}" = yes ]; then
@@ -336,11 +348,7 @@ case "$command" in
     [ -n "$(containers)" ] || die "no container of this deployment exists: run 'make install'"
     status
     ;;
-  logs)
-    require_install
-    # shellcheck disable=SC2086
-    compose_all logs --tail "${TAIL:-100}" ${FOLLOW:+--follow} ${1:-}
-    ;;
+  logs) logs "$@" ;;
   clean) clean ;;
   migrate) migrate ;;
   scale) scale "$@" ;;

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from shared.native_servers import PROJECT_ROOT
 
 PATIENCE_SECS = 300
 FILLED = "SELECT COUNT(*) FROM order_execution_log WHERE state = 'FILLED'"
+LABEL = "label=com.docker.compose.project=3t"
 pytestmark = pytest.mark.timeout(1_800)
 
 
@@ -26,9 +28,7 @@ def _why_not() -> str | None:
         return "takes minutes: set T3_TEST_DOCKER=1 to run it"
     if shutil.which("docker") is None:
         return "docker is not installed"
-    answer = _run(
-        "docker", "ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=3t"
-    )
+    answer = _run("docker", "ps", "--all", "--quiet", "--filter", LABEL)
     if answer.returncode != 0:
         return "the Docker engine does not answer"
     volumes = _run("docker", "volume", "ls", "--quiet", "--filter", "name=^3t_")
@@ -84,6 +84,14 @@ def test_queue_answers_as_documented(checkout: Path) -> None:
     assert answer.stdout.strip().isdecimal(), answer.stdout + answer.stderr
 
 
+def test_logs_of_an_unknown_service_name_the_known_ones(checkout: Path) -> None:
+    known = _run("make", "logs", "SERVICE=3t_order-gateway", "TAIL=1", folder=checkout)
+    assert "order_gateway" in known.stdout
+    unknown = _run("make", "logs", "SERVICE=gateway", folder=checkout)
+    assert unknown.returncode != 0
+    assert "order-gateway" in unknown.stderr
+
+
 def test_orders_are_filled(checkout: Path) -> None:
     _eventually(lambda: _number(checkout, FILLED) > 0, "no order was filled")
 
@@ -103,16 +111,37 @@ def test_private_key_is_in_the_gateway_alone(checkout: Path) -> None:
 KILLED = ("redis", "mariadb", "order-gateway", "celery_worker_high", "celery_beat")
 
 
-@pytest.mark.parametrize("name", [f"3t_{service}" for service in KILLED])
-def test_killed_container_heals(checkout: Path, name: str) -> None:
-    def process() -> str:
-        return _run("docker", "inspect", "--format", "{{.State.Pid}}", name).stdout.strip()
+def _process(name: str) -> str:
+    return _run("docker", "inspect", "--format", "{{.State.Pid}}", name).stdout.strip()
 
-    killed = process()
+
+def _kill(name: str) -> str:
+    killed = _process(name)
     if _run("kill", "-9", killed).returncode != 0:
         pytest.skip("the processes of containers belong to another user here")
-    _eventually(lambda: process() not in {killed, "0"}, f"{name} was not restarted")
-    _eventually(lambda: _run("make", "status", folder=checkout).returncode == 0, name)
+    return killed
+
+
+def _restarted(name: str, killed: str) -> bool:
+    return _process(name) not in {killed, "0"}
+
+
+def _heals(checkout: Path, killed: dict[str, str]) -> None:
+    for name, process in killed.items():
+        _eventually(partial(_restarted, name, process), f"{name} was not restarted")
+    _eventually(lambda: _run("make", "status", folder=checkout).returncode == 0, "not healthy")
+
+
+@pytest.mark.parametrize("name", [f"3t_{service}" for service in KILLED])
+def test_killed_container_heals(checkout: Path, name: str) -> None:
+    _heals(checkout, {name: _kill(name)})
+
+
+def test_all_others_heal_when_they_are_killed_together(checkout: Path) -> None:
+    running = _run("docker", "ps", "--filter", LABEL, "--format", "{{.Names}}").stdout.split()
+    others = set(running) - {f"3t_{service}" for service in KILLED}
+    assert len(others) > len(KILLED)
+    _heals(checkout, {name: _kill(name) for name in sorted(others)})
 
 
 def test_backup_is_restored(checkout: Path) -> None:
