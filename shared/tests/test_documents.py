@@ -182,6 +182,10 @@ def test_pytest_files_in_documents_are_there() -> None:
                 assert (ROOT / word).exists(), word
 
 
+def _section(text: str, heading: str) -> str:
+    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
 def test_runbook_has_a_section_for_every_alert() -> None:
     sections = anchors(ROOT / "docs/runbook.md")
     rules = [rule for group in RULES["groups"] for rule in group["rules"]]
@@ -191,8 +195,15 @@ def test_runbook_has_a_section_for_every_alert() -> None:
         assert page == "docs/runbook.md"
         assert fragment in sections, rule["alert"]
         assert f"*{rule['labels']['severity']} · rule `{rule['alert']}`" in text
+        assert f"](#{fragment})" in _section(text, "Every alert on one page"), rule["alert"]
     told = set(re.findall(r"`([a-z_]+)`", "".join(re.findall(r"\*.*messages? .*\*", text))))
     assert told == set(load_settings(ROOT / "config.yml", environ={}).alerts.enabled)
+
+
+def test_the_readme_leads_to_every_document() -> None:
+    linked = {target for target, _ in LINK.findall((ROOT / "README.md").read_text("utf-8"))}
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")}
+    assert pages <= linked
 
 
 def test_make_help_lists_the_targets_of_the_readme() -> None:
