@@ -1,17 +1,19 @@
 """What the population wants the account to hold, in USD per symbol.
 
-target = balance × ``risk_pos_percentage`` × cohort factor × Σ w d / ``desired_run_count``
+target = balance × ``risk_pos_percentage`` × cohort factor × Σ w d / run count
 
-where Σ w d is the weighted direction of the runs that count, so that the run count sets the
-resolution and not the leverage. Then directions may be inverted or forbidden, and notional is
-capped per symbol and in total. Every change on the way is recorded as a ``Clamp``.
+where Σ w d is the weighted direction of the runs that count and the run count is
+``desired_run_count``, or the number of active runs while that is larger (the population is being
+made smaller). So it sets the resolution and not the leverage. Then directions may be inverted or
+forbidden, and notional is capped per symbol and in total. Every change on the way is recorded as a
+``Clamp``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -58,11 +60,15 @@ class Clamp:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Signed notional in USD that a symbol should have, and what shaped it."""
+    """Signed notional in USD that a symbol should have, and what shaped it.
+
+    ``run_count`` is what the wish of the runs was divided by, where one is known.
+    """
 
     symbol: str
     notional: Observation[Decimal]
     wanted_usd: Decimal | None = None
+    run_count: int | None = None
     clamps: tuple[Clamp, ...] = ()
 
 
@@ -80,8 +86,10 @@ def targets(
         reason = not_known("the balance", balance)
         return {symbol: Target(symbol, Unknown(reason)) for symbol in demands}
     account_usd = max(balance.value, ZERO)
+    active = sum(d.value.active_runs for d in demands.values() if isinstance(d, Known))
+    run_count = max(rules.desired_run_count, active)
     found = {
-        symbol: _target(symbol, account_usd, balance.as_of_ms, demand, rules)
+        symbol: _target(symbol, account_usd, balance.as_of_ms, demand, rules, run_count)
         for symbol, demand in demands.items()
     }
     return _cap_total(found, account_usd, rules)
@@ -93,6 +101,7 @@ def _target(
     as_of_ms: int,
     demand: Observation[Demand],
     rules: TargetRules,
+    run_count: int,
 ) -> Target:
     if not isinstance(demand, Known):
         return Target(symbol, Unknown(not_known("the runs' demand", demand)))
@@ -108,10 +117,11 @@ def _target(
         * rules.risk_pos_percentage
         * Decimal(repr(wanted.factor))
         * Decimal(repr(wanted.weighted_direction))
-        / rules.desired_run_count
+        / run_count
     )
     notional_usd, clamps = _shape(wanted_usd, account_usd, rules)
-    return Target(symbol, Known(notional_usd, min(as_of_ms, demand.as_of_ms)), wanted_usd, clamps)
+    notional = Known(notional_usd, min(as_of_ms, demand.as_of_ms))
+    return Target(symbol, notional, wanted_usd, run_count, clamps)
 
 
 def _shape(
@@ -152,11 +162,8 @@ def _cap_total(
         target = found[symbol]
         after_usd = notional.value * room_usd / total_usd
         clamp = Clamp("max_total_exposure", notional.value, after_usd)
-        capped[symbol] = Target(
-            symbol,
-            Known(after_usd, notional.as_of_ms),
-            target.wanted_usd,
-            (*target.clamps, clamp),
+        capped[symbol] = replace(
+            target, notional=Known(after_usd, notional.as_of_ms), clamps=(*target.clamps, clamp)
         )
     return capped
 

@@ -111,7 +111,7 @@ class MariaRunStore:
             every = shards.get_all(conn)
             concerned = {every[0].shard_id, *np.unique(shard_ids).tolist()} if every else set()
             locked = {shard.shard_id: shard for shard in shards.lock(conn, concerned)}
-            room = max(desired - runs.count(conn).active, 0)
+            room = max(desired - runs.count_active(conn), 0)
             born, places = newborns[:room].copy(), shard_ids[:room]
             if not len(born):
                 return born

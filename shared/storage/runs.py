@@ -8,13 +8,13 @@ under way either came before it or starts again with it.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, text, update
 
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.ports import Members, PopulationCount, RunIds, Shard, ids
@@ -50,6 +50,7 @@ _COMPLETE: Final = text(
         )
     """
 )
+_SHARDS_PER_STATEMENT: Final = 20
 _REASONS: Final = {f"r{reason.value}": reason.name.lower() for reason in Reason}
 
 
@@ -92,6 +93,12 @@ def count(conn: Connection) -> PopulationCount:
     statement = select(func.count(), func.count(t.c.exit_tick)).where(t.c.status == "active")
     active, asked = conn.execute(statement).one()
     return PopulationCount(int(active), int(active) - int(asked))
+
+
+def count_active(conn: Connection) -> int:
+    """How many runs are active, from an index alone."""
+    statement = select(func.count()).where(t.c.status == "active")
+    return int(conn.execute(statement).scalar_one())
 
 
 def occupancy(conn: Connection, shard_ids: Collection[int] | None = None) -> dict[int, int]:
@@ -146,21 +153,21 @@ def add(
 
 def ask_to_exit(conn: Connection, run_ids: Collection[int] | None, reason: str) -> RunIds:
     """Within the caller's transaction: see :func:`request_exits`."""
-    open_runs = (t.c.status == "active") & t.c.exit_tick.is_(None)
-    if run_ids is None:
-        locked = shards.lock(conn)
-    else:
-        wanted = t.c.id.in_(sorted(run_ids))
-        locked = shards.lock(conn, _shards_of(conn, run_ids))
-        open_runs = open_runs & wanted
-    chosen = ids(conn.scalars(select(t.c.id).where(open_runs).order_by(t.c.id)).all())
-    if not len(chosen):
-        return chosen
-    conn.execute(
-        update(t).where(open_runs).values(exit_tick=_next_tick(locked), exit_reason=reason)
-    )
-    shards.bump(conn, [shard.shard_id for shard in locked])
-    return chosen
+    concerned = None if run_ids is None else _shards_of(conn, run_ids)
+    locked = shards.lock(conn, concerned)
+    asked = {"exit_tick": _next_tick(locked), "exit_reason": reason}
+    chosen: list[int] = []
+    for some in _in_groups(locked):
+        open_runs = _active_in(some) & t.c.exit_tick.is_(None)
+        if run_ids is not None:
+            open_runs &= t.c.id.in_(sorted(run_ids))
+        found = conn.scalars(select(t.c.id).where(open_runs)).all()
+        if found:
+            conn.execute(update(t).where(open_runs).values(**asked))
+            chosen += found
+    if chosen:
+        shards.bump(conn, [shard.shard_id for shard in locked])
+    return ids(sorted(chosen))
 
 
 def worst(conn: Connection, limit: int) -> list[int]:
@@ -213,13 +220,15 @@ def give_height(conn: Connection, kind: str, account_value: float | None, now_ms
     """Within the caller's transaction: see :func:`assign_height`."""
     locked = shards.lock(conn)
     height = int(conn.execute(select(func.coalesce(func.max(epochs.c.height), 0))).scalar_one()) + 1
-    chosen = (t.c.status == "active") & t.c.height.is_(None)
     growth = func.ln(func.greatest(1.0 + t.c.live_pnl / t.c.start_balance, RUIN))
-    run_count, mean_growth = conn.execute(
-        select(func.count(), func.avg(growth)).where(chosen)
-    ).one()
     effective_tick = _next_tick(locked)
-    conn.execute(update(t).where(chosen).values(height=height, height_tick=effective_tick))
+    run_count, growths = 0, 0.0
+    for some in _in_groups(locked):
+        chosen = _active_in(some) & t.c.height.is_(None)
+        count, grown = conn.execute(select(func.count(), func.sum(growth)).where(chosen)).one()
+        if count:
+            conn.execute(update(t).where(chosen).values(height=height, height_tick=effective_tick))
+            run_count, growths = run_count + count, growths + grown
     shards.bump(conn, [shard.shard_id for shard in locked])
     conn.execute(
         insert(epochs).values(
@@ -228,7 +237,7 @@ def give_height(conn: Connection, kind: str, account_value: float | None, now_ms
             effective_tick=effective_tick,
             account_value=account_value,
             run_count=run_count,
-            mean_log_growth=mean_growth,
+            mean_log_growth=growths / run_count if run_count else None,
             created_ms=now_ms,
         )
     )
@@ -239,6 +248,16 @@ def _shards_of(conn: Connection, run_ids: Collection[int]) -> list[int]:
     """A run never changes its shard, so this needs no lock."""
     statement = select(t.c.shard_id).where(t.c.id.in_(sorted(run_ids))).distinct()
     return [row.shard_id for row in conn.execute(statement)]
+
+
+def _in_groups(locked: Sequence[Shard]) -> Iterator[list[int]]:
+    """Ids of locked shards, some at a time: no statement outlasts the connection's patience."""
+    for start in range(0, len(locked), _SHARDS_PER_STATEMENT):
+        yield [shard.shard_id for shard in locked[start : start + _SHARDS_PER_STATEMENT]]
+
+
+def _active_in(shard_ids: Collection[int]) -> ColumnElement[bool]:
+    return (t.c.status == "active") & t.c.shard_id.in_(shard_ids)
 
 
 def _next_tick(locked: list[Shard]) -> int:

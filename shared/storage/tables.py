@@ -203,7 +203,7 @@ runs = Table(
     Column("fill_count", Integer, nullable=False, default=0),
     Column("run_state", JSON, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
-    Index("ix_runs_living", "status", "shard_id", "product_id", "exit_tick"),
+    Index("ix_runs_living", "status", "shard_id", "product_id"),
     Index("ix_runs_status_symbol", "status", "symbol"),
     Index("ix_runs_make_up", "status", "interpretation", "generation"),
     Index("ix_runs_completed", "completed_tick"),

@@ -14,13 +14,15 @@ from shared.storage.tables import iteration_shards
 def want(engine: Engine, directions: Mapping[str, float], tick_ms: int, runs: int = 0) -> None:
     """Replace all shards by one that asks for Σ w·d by symbol at ``tick_ms``.
 
-    ``runs`` is the number of current runs behind each, three of five of which have won.
+    A hundred runs are active, no more than 50 on a symbol. ``runs`` is the number of current runs
+    behind each, three of five of which have won.
     """
+    active = 100 // max(len(directions), 2)
     with UnitOfWork(engine) as uow:
         products = ProductStore(uow.conn).all()
         sums = {
             str(products[symbol].id): {
-                "active": 50, "qualifying": 40, "weighted_direction": direction,
+                "active": active, "qualifying": active, "weighted_direction": direction,
                 "current_runs": runs, "current_wins": runs * 3 // 5,
                 "current_sum_win": 1.0 if runs else 0.0, "current_sum_loss": 0.5 if runs else 0.0,
                 "history_runs": 0, "history_wins": 0,

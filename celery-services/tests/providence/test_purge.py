@@ -106,6 +106,7 @@ def test_of_each_hour_of_old_balances_the_last_stays(
     now_ms, hour = 500 * DAY_MS, 3_600_000
     old, recent = now_ms - 6 * DAY_MS, now_ms - 4 * DAY_MS
     times = [old, old + 1, old + hour - 1, old + hour, old + 3 * hour + 5, recent, recent + 3_000]
+    assert old % hour == 0
     zero = dict.fromkeys(("account_value", "withdrawable", "margin_used", "total_notional"), 0)
     with engine.begin() as conn:
         conn.execute(

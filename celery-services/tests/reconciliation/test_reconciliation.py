@@ -448,7 +448,7 @@ def test_the_reason_of_a_trade_names_everything_it_was_made_from(scene: Any) -> 
     detail = why(scene, "BTC").detail
     assert detail["balance_usd"]["value"] == "100000"
     assert detail["runs"]["value"] == {
-        "weighted_direction": LONG, "cohort_factor": 0.5, "active": 50, "qualifying": 40,
+        "weighted_direction": LONG, "cohort_factor": 0.5, "active": 50, "qualifying": 50,
     }  # fmt: skip
     assert detail["target"]["notional_usd"]["value"] == "20000.0000"
     assert len(detail["quorum"]["backers"]) == 3

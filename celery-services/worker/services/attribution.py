@@ -185,7 +185,8 @@ class Attribution:
     def _usd_per_weight(self, detail: Any) -> float:
         balance_usd = float(detail["balance_usd"]["value"])
         factor = float(detail["runs"]["value"]["cohort_factor"])
-        return balance_usd * self.risk_pos_percentage * factor / max(self.desired_run_count, 1)
+        run_count = detail["target"].get("run_count") or max(self.desired_run_count, 1)
+        return balance_usd * self.risk_pos_percentage * factor / run_count
 
 
 def _scale(target: Any) -> float:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Delete, Table, delete, select
+from sqlalchemy import Delete, Table, delete, func, select
 
+from shared import time_budget
 from shared.config import Settings
 from shared.market_data.candle import TIMEFRAME_MS
 from shared.ports import Clock, RunStateStore
@@ -30,6 +31,7 @@ from shared.storage.transactions import Transactions
 
 ROWS_PER_DELETE = 5_000
 HOUR_MS = 3_600_000
+HOURS_PER_CALL = 48
 RECENTLY_MS = HOUR_MS
 """Keys of runs that ended longer ago were deleted by an earlier purge, or expire by themselves."""
 
@@ -116,15 +118,23 @@ def _purge_ticks(begin: Transactions, now_ms: int, retention: Retention) -> int:
 
 def _thin_balances(begin: Transactions, before_ms: int) -> int:
     """Of each hour the last reading of the account stays."""
-    b, later = balance_history.c, balance_history.alias("later")
-    end_of_hour = (b.venue_ms.op("DIV")(HOUR_MS) + 1) * HOUR_MS
-    followed = (
-        select(later.c.id)
-        .where(later.c.venue_ms > b.venue_ms, later.c.venue_ms < end_of_hour)
-        .correlate(balance_history)
-        .exists()
+    b = balance_history.c
+    hour, last = b.venue_ms.op("DIV")(HOUR_MS).label("hour"), func.max(b.id).label("last")
+    crowded = (
+        select(hour, last)
+        .where(b.venue_ms < before_ms - before_ms % HOUR_MS)
+        .group_by(hour)
+        .having(func.count() > 1)
+        .order_by(hour)
+        .limit(HOURS_PER_CALL)
     )
-    return _delete_some(begin, delete(balance_history).where(b.venue_ms < before_ms, followed))
+    with begin() as conn:
+        found = conn.execute(crowded).all()
+    deleted = 0
+    for row in found:
+        within = b.venue_ms.between(row.hour * HOUR_MS, (row.hour + 1) * HOUR_MS - 1)
+        deleted += _delete_some(begin, delete(balance_history).where(within, b.id != row.last))
+    return deleted
 
 
 def _purge_candles(begin: Transactions, now_ms: int, retention: Retention) -> int:
@@ -168,5 +178,7 @@ def _purge_run_states(begin: Transactions, states: RunStateStore, since_ms: int)
 
 
 def _delete_some(begin: Transactions, statement: Delete) -> int:
+    if time_budget.is_spent():
+        return 0
     with begin() as conn:
         return conn.execute(statement.with_dialect_options(mysql_limit=ROWS_PER_DELETE)).rowcount

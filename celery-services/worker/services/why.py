@@ -67,6 +67,7 @@ def _demand(value: Demand) -> dict[str, Any]:
 def _target(target: Target) -> dict[str, Any]:
     return {
         "wanted_usd": None if target.wanted_usd is None else _usd(target.wanted_usd),
+        "run_count": target.run_count,
         "notional_usd": _observed(target.notional, _usd),
         "clamps": [
             {"rule": c.rule, "before_usd": _usd(c.before_usd), "after_usd": _usd(c.after_usd)}

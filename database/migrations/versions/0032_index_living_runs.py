@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX ix_runs_living ON runs (status, shard_id, product_id, exit_tick)")
+    op.execute("CREATE INDEX ix_runs_living ON runs (status, shard_id, product_id)")
 
 
 def downgrade() -> None:

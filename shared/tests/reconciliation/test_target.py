@@ -21,7 +21,7 @@ RULES = TargetRules(
 BALANCE = Known(Decimal(10_000), 500)
 
 
-def demand(direction: float, factor: float = 1.0, active: int = 100) -> Known[Demand]:
+def demand(direction: float, factor: float = 1.0, active: int = 25) -> Known[Demand]:
     return Known(Demand(direction, factor, active, active // 2), 700)
 
 
@@ -43,6 +43,18 @@ def test_the_run_count_sets_the_resolution_not_the_leverage() -> None:
     few = one(demand(10.0), replace(RULES, desired_run_count=100))
     many = one(demand(1_000.0), replace(RULES, desired_run_count=10_000))
     assert few.notional == many.notional
+
+
+def test_a_population_that_is_made_smaller_does_not_raise_the_leverage() -> None:
+    """Of 1,000 runs all but ten are asked to exit; until they have, each keeps its part."""
+    before = {"BTC": demand(300.0, active=600), "ETH": demand(-80.0, active=400)}
+    full = targets(BALANCE, before, replace(RULES, desired_run_count=1_000))
+    lowered = targets(BALANCE, before, replace(RULES, desired_run_count=10))
+    assert lowered == full
+    assert lowered["BTC"].notional == Known(Decimal(3_000), 500)
+    assert lowered["BTC"].run_count == 1_000
+    left = {"BTC": demand(4.0, active=6), "ETH": demand(0.0, active=2)}
+    assert targets(BALANCE, left, replace(RULES, desired_run_count=10))["BTC"].run_count == 10
 
 
 @pytest.mark.parametrize("balance", [Stale(Decimal(10_000), 1), Unknown("venue timed out")])
