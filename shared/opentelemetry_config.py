@@ -14,7 +14,7 @@ import logging
 import sys
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry import trace
@@ -38,6 +38,10 @@ from opentelemetry.util.types import Attributes
 from shared import instruments
 from shared.config_sections import ObservabilitySettings
 
+if TYPE_CHECKING:
+    # Most processes serve no web application.
+    from fastapi.telemetry import TelemetryConfig
+
 noisy_tasks = frozenset(
     {
         "providence_trading_iteration",
@@ -53,6 +57,9 @@ noisy_tasks = frozenset(
 
 _QUIET_LIBRARIES = ("ccxt", "urllib3", "websockets", "mysql.connector", "httpx", "kombu")
 
+
+POLLED = frozenset({"/metrics", "/health", "/ready"})
+"""Paths that programs ask every few seconds, and that belong to no order."""
 
 _EXPORT_TIMEOUT_SECS = 5
 _FLUSH_MS = 3_000
@@ -90,8 +97,8 @@ class NoisyTaskSampler(Sampler):
 class SampledLogs(logging.Filter):
     """Drops what an unsampled trace has to say below a warning.
 
-    Celery's own lines about a task are written outside its span; those of noisy tasks are sampled
-    at ``rate`` by the task's id.
+    Celery's own lines about a task, beat's included, are written outside its span; those of noisy
+    tasks are sampled at ``rate``.
     """
 
     def __init__(self, rate: float) -> None:
@@ -105,13 +112,25 @@ class SampledLogs(logging.Filter):
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
             return context.trace_flags.sampled
-        task = record.args if isinstance(record.args, dict) else {}
-        return task.get("name") not in noisy_tasks or _share(str(task.get("id"))) < self._rate
+        name, sending = _task_of(record)
+        return name not in noisy_tasks or _share(sending) < self._rate
 
 
-def _share(task_id: str) -> float:
-    """A number from 0 to 1 that is the same for every line about a task."""
-    return zlib.crc32(task_id.encode()) / 2**32
+def _task_of(record: logging.LogRecord) -> tuple[str, str]:
+    """Name of the task that a line of Celery's is about, and what tells this one from others.
+
+    Workers give the task's id. Beat, which has not sent it yet, gives ``(entry, task)`` alone.
+    """
+    if isinstance(record.args, dict):
+        return str(record.args.get("name")), str(record.args.get("id"))
+    if record.name == "celery.beat" and isinstance(record.args, tuple) and record.args:
+        return str(record.args[-1]), str(record.created)
+    return "", ""
+
+
+def _share(sending: str) -> float:
+    """A number from 0 to 1 that is the same for every line about one sending of a task."""
+    return zlib.crc32(sending.encode()) / 2**32
 
 
 class ExecutionInstrumentor(CeleryInstrumentor):
@@ -161,6 +180,16 @@ def trace_celery(service: str, settings: ObservabilitySettings) -> None:
     """Configure tracing of a Celery process, after its fork."""
     _set_up_tracing(service, settings)
     ExecutionInstrumentor().instrument()  # type: ignore[no-untyped-call]
+
+
+def web_telemetry() -> TelemetryConfig:
+    """What FastAPI is to trace by itself: each request that is not polled, in one span."""
+    return {
+        "exclude": lambda scope: scope.get("path") in POLLED,
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+    }
 
 
 def flush_traces() -> None:

@@ -143,5 +143,6 @@ PANELS: Panels = (
         "SELECT FROM_UNIXTIME(at_ms / 1000) AS at, symbol, decision, ROUND(gap_usd, 2) AS gap_usd, "
         "JSON_VALUE(detail, '$.reason') AS reason, JSON_VALUE(detail, '$.trace_id') AS trace_id "
         "FROM reconciliation_log ORDER BY id DESC LIMIT 20",
+        traces="trace_id",
     ),
 )

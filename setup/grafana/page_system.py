@@ -94,6 +94,18 @@ PANELS: Panels = (
     ),
     series("Open files", "Of each process.", "short", ("process_open_fds", "{{job}}")),
     series(
+        "Disk free",
+        "Share of the disk with the platform's data; on a full one MariaDB stops.",
+        "percentunit",
+        ("t3_disk_free_ratio", "free"),
+    ),
+    series(
+        "Clock offset",
+        "Venue's clock minus this host's; slow readings make it smaller.",
+        "s",
+        ("t3_venue_clock_offset_seconds", "venue"),
+    ),
+    series(
         "Redis memory",
         "Used, and what it may use; it evicts nothing.",
         "bytes",
@@ -110,11 +122,23 @@ PANELS: Panels = (
         empty=EXPORTERS,
     ),
     series(
-        "Traces",
-        "Spans per second that the collector took, and could not hand on.",
+        "Spans",
+        "Per second: what services could not hand on, what the collector took, kept and lost.",
         "cps",
-        (f"sum(rate(otelcol_receiver_accepted_spans[{RATE}]))", "accepted"),
-        (f"sum(rate(otelcol_exporter_send_failed_spans[{RATE}]))", "failed"),
+        (f'sum(rate(t3_spans_total{{outcome="lost"}}[{RATE}]))', "lost by services"),
+        (f"sum(rate(otelcol_receiver_accepted_spans[{RATE}]))", "taken"),
+        (f"sum(rate(otelcol_exporter_sent_spans[{RATE}]))", "kept"),
+        (f"sum(rate(otelcol_exporter_send_failed_spans[{RATE}]))", "lost by the collector"),
+        empty="needs the collector of the container deployment",
+    ),
+    series(
+        "Export queue",
+        "Batches that Tempo or Loki has not taken yet, as a share of what may wait.",
+        "percentunit",
+        (
+            "otelcol_exporter_queue_size / otelcol_exporter_queue_capacity",
+            "{{job}} {{exporter}}",
+        ),
         empty="needs the collector of the container deployment",
     ),
 )

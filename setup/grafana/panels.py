@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog import builder, variants
@@ -17,6 +18,12 @@ MARIADB = model.DataSourceRef(type_val="mysql", uid="mariadb")
 RATE = "$__rate_interval"
 GOOD, BAD, WARN = "green", "red", "orange"
 NO_YES = {"0": "no", "1": "yes"}
+_TRACE = (
+    '{"t":{"datasource":"tempo","queries":[{"refId":"A","queryType":"traceql","query":"TRACE",'
+    '"datasource":{"type":"tempo","uid":"tempo"}}],"range":{"from":"now-14d","to":"now"}}}'
+)
+TRACE_URL = f"/explore?schemaVersion=1&panes={quote(_TRACE)}".replace("TRACE", "${__value.raw}")
+"""Grafana's page of one trace; it puts the id of the cell in."""
 Panels = tuple[timeseries.Panel | stat.Panel | table.Panel, ...]
 Query = tuple[str, str]
 """PromQL, and the legend that names a series by its labels."""
@@ -129,11 +136,22 @@ def number(
     return panel
 
 
-def rows(title: str, description: str, sql: str, *, empty: str = "", span: int = 24) -> table.Panel:
-    """A table from the database."""
+def rows(
+    title: str,
+    description: str,
+    sql: str,
+    *,
+    empty: str = "",
+    span: int = 24,
+    traces: str = "",
+) -> table.Panel:
+    """A table from the database; ``traces`` names a column of trace ids, which lead to Tempo."""
     panel = table.Panel().title(title).description(description).datasource(MARIADB)
     if empty:
         panel.no_value(empty)
+    if traces:
+        link = {"title": "Trace", "url": TRACE_URL}
+        panel.override_by_name(traces, [model.DynamicConfigValue(id_val="links", value=[link])])
     return panel.span(span).height(9).with_target(SqlQuery(sql))
 
 

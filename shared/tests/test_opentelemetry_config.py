@@ -87,6 +87,15 @@ def test_celerys_own_lines_about_noisy_tasks_are_sampled(
     assert SampledLogs(rate).filter(record) is kept
 
 
+@pytest.mark.parametrize(
+    ("task", "kept"), [("update_balance", False), ("reconcile_positions", True)]
+)
+def test_beats_lines_about_noisy_tasks_are_sampled(task: str, kept: bool) -> None:
+    message, names = "Scheduler: Sending due task %s (%s)", (task, task)
+    record = logging.LogRecord("celery.beat", logging.INFO, "", 0, message, names, None)
+    assert SampledLogs(0.0).filter(record) is kept
+
+
 def test_sampling_by_id_keeps_the_share_it_is_asked_for() -> None:
     sampled = SampledLogs(0.1)
 

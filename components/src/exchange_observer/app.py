@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 
 from exchange_observer.service import Observer
 from shared.observation import Known, Stale
+from shared.opentelemetry_config import web_telemetry
 
 
 def make_app(observer: Observer) -> FastAPI:
@@ -29,7 +30,12 @@ def make_app(observer: Observer) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await task
 
-    app = FastAPI(title="3T exchange observer", lifespan=lifespan, openapi_url=None)
+    app = FastAPI(
+        title="3T exchange observer",
+        lifespan=lifespan,
+        openapi_url=None,
+        telemetry=web_telemetry(),
+    )
 
     @app.get("/3T-observer.json")
     async def report() -> JSONResponse:

@@ -10,8 +10,7 @@ from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
 from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
-from opentelemetry import propagate, trace
-from opentelemetry.trace import SpanKind
+from opentelemetry import trace
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
@@ -40,6 +39,7 @@ from order_gateway.replies import (
 )
 from order_gateway.wiring import Gateway
 from shared import instruments, spent_time
+from shared.opentelemetry_config import web_telemetry
 from shared.orders.states import OrderState
 
 tracer = trace.get_tracer("order_gateway")
@@ -78,6 +78,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         version="1",
         lifespan=lifespan,
         redoc_url=None,
+        telemetry=web_telemetry(),
         static_url=ASSETS,
         swagger_ui_parameters={"persistAuthorization": False, "docExpansion": "list"},
     )
@@ -104,18 +105,15 @@ def _order_routes(gateway: Gateway) -> APIRouter:
     router = _guarded("orders")
 
     @router.post("/execute_order", responses=refusals({403: BLOCKED, 409: CONFLICT, 503: AWAY}))
-    def execute_order(order: ExecuteOrder, http: Request, response: Response) -> OrderReply:
+    def execute_order(order: ExecuteOrder, response: Response) -> OrderReply:
         """Carry out an order intent once; the same intent again returns what became of it.
 
         The ``Server-Timing`` header says where the time went: ``total``, ``journal`` and ``venue``.
         """
-        caller = propagate.extract(http.headers)
         attributes = {"intent_id": order.intent_id, "symbol": order.symbol}
         with (
             spent_time.collect() as spent,
-            tracer.start_as_current_span(
-                "execute_order", caller, kind=SpanKind.SERVER, attributes=attributes
-            ) as span,
+            tracer.start_as_current_span("execute_order", attributes=attributes) as span,
         ):
             with spent_time.part("total"):
                 record = gateway.service.execute(order.request())

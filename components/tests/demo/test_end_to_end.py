@@ -24,6 +24,7 @@ from demo.running import RunningDemo, spare_environ
 from demo.web import pages_of
 from shared.config import load_secrets
 from shared.database import UnitOfWork, make_engine
+from shared.opentelemetry_config import POLLED
 from shared.research.twin.__main__ import rules_of
 from shared.research.twin.read import Wanted, read
 from shared.research.twin.twin import twin_of
@@ -155,6 +156,7 @@ def _assert_one_trace(sink: OtlpSink) -> None:
     way = [(span.service, span.name) for span in sink.ancestry(order)]
     assert way == [
         ("order_gateway", "execute_order"),
+        ("order_gateway", "POST /execute_order"),
         ("celery_worker_high", "POST"),
         ("celery_worker_high", "run/reconcile_positions"),
         ("celery_beat", "apply_async/reconcile_positions"),
@@ -167,9 +169,11 @@ def _assert_one_trace(sink: OtlpSink) -> None:
 
 def _assert_noise_is_sampled(sink: OtlpSink) -> None:
     """Critical tasks are whole; of the noisy ones a hundredth is kept, root and children alike."""
-    roots = Counter(span.name.rpartition("/")[2] for span in sink.spans() if not span.parent_id)
-    assert roots["reconcile_positions"] > 5
-    assert roots["update_balance"] < roots["reconcile_positions"]
+    roots = Counter(span.name for span in sink.spans() if not span.parent_id)
+    balances = sum(count for name, count in roots.items() if name.endswith("/update_balance"))
+    assert roots["apply_async/reconcile_positions"] > 5
+    assert balances < roots["apply_async/reconcile_positions"]
+    assert not POLLED & {name.removeprefix("GET ") for name in roots}
 
 
 def _assert_pages_have_something_to_show(plan: DemoPlan) -> None:

@@ -86,7 +86,7 @@ class Tempo(Process):
         self.address = f"127.0.0.1:{free_port()}"
         config = {
             "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": self.address}}}},
-            "exporters": {"otlp_http": {"endpoint": sink.url}},
+            "exporters": {"otlp_http": {"endpoint": sink.url, "compression": "none"}},
             "extensions": {"health_check": {"endpoint": self.health}},
             "service": {
                 "extensions": ["health_check"],
@@ -114,8 +114,16 @@ class Collector(Process):
         grpc = {"endpoint": f"127.0.0.1:{free_port()}"}
         return {
             "receivers": {"otlp": {"protocols": {"grpc": grpc, "http": {"endpoint": self._otlp}}}},
-            "processors": {"tail_sampling": {"decision_wait": f"{DECISION_SECS}s"}},
-            "exporters": {"otlp_grpc/tempo": {"endpoint": tempo}},
+            "processors": {
+                "tail_sampling": {"decision_wait": f"{DECISION_SECS}s"},
+                "batch": {"timeout": "200ms"},
+            },
+            "exporters": {
+                "otlp_grpc/tempo": {
+                    "endpoint": tempo,
+                    "retry_on_failure": {"initial_interval": "500ms"},
+                }
+            },
             "extensions": {"health_check": {"endpoint": self.health}},
             "service": {"telemetry": {"metrics": metrics}},
         }
@@ -250,7 +258,7 @@ def test_what_is_kept_waits_for_a_tempo_that_is_away(
         tempo.kill()
         gateway.add("meanwhile", intent_id="BTC:2:open")
         assert collector.send(gateway.taken()) is SpanExportResult.SUCCESS
-        time.sleep(DECISION_SECS + 3)
+        time.sleep(DECISION_SECS + 2)
         tempo.start()
         wait_until(lambda: "meanwhile" in _names(kept), 60, "the trace that waited")
         assert collector.metrics()["otelcol_receiver_accepted_spans"] == 2

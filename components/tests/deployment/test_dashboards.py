@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -110,3 +111,36 @@ def test_metrics_traces_and_logs_lead_to_each_other() -> None:
         if target.get("exemplar")
     ]
     assert exemplars
+
+
+def test_a_decision_leads_to_its_trace() -> None:
+    (execution,) = (board for board in _dashboards() if board["uid"] == "3t-execution")
+    (panel,) = (one for one in execution["panels"] if one["title"] == "Newest decisions")
+    (override,) = panel["fieldConfig"]["overrides"]
+    assert override["matcher"] == {"id": "byName", "options": "trace_id"}
+    assert "AS trace_id" in panel["targets"][0]["rawSql"]
+    (link,) = override["properties"][0]["value"]
+    page = urlsplit(link["url"].replace("${__value.raw}", "0af7651916cd43dd"))
+    (shown,) = json.loads(parse_qs(page.query)["panes"][0]).values()
+    assert page.path == "/explore"
+    assert [query["query"] for query in shown["queries"]] == ["0af7651916cd43dd"]
+    assert {shown["datasource"], shown["queries"][0]["datasource"]["uid"]} == {"tempo"}
+
+
+def test_dashboards_and_panels_have_ids_and_titles_of_their_own() -> None:
+    boards = _dashboards()
+    assert len({board["uid"] for board in boards}) == len({b["title"] for b in boards}) == 5
+    for board in boards:
+        ids = [panel["id"] for panel in board["panels"] if panel.get("id")]
+        assert len(ids) == len(set(ids))
+        names = [(panel["type"], panel["title"]) for panel in board["panels"]]
+        assert len(names) == len(set(names))
+
+
+def test_dashboards_lead_to_each_other_and_name_no_variable_that_nobody_fills() -> None:
+    for file in FOLDER.iterdir():
+        text = file.read_text(encoding="utf-8")
+        (link,) = json.loads(text)["links"]
+        assert (link["type"], link["tags"]) == ("dashboards", ["3t"])
+        assert set(json.loads(text)["tags"]) == {"3t"}
+        assert set(re.findall(r"\$\{?(\w+)", text)) <= {"__rate_interval", "__value"}
