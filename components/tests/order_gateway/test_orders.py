@@ -11,8 +11,10 @@ from typing import Any
 import redis
 import requests
 
+from shared.opentelemetry_config import POLLED
 from shared.risk.audit import Intact, verify
 from shared.storage import redis_keys
+from shared.testing.otlp_sink import OtlpSink
 from shared.testing.servers import wait_until
 
 
@@ -180,3 +182,23 @@ def _post_until_killed(gateway: Any, body: dict[str, Any]) -> None:
     except requests.ConnectionError:
         return
     raise AssertionError("the gateway answered before it was killed")
+
+
+def test_an_order_continues_its_callers_trace_and_polls_leave_none(gateway: Any) -> None:
+    caller = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    with OtlpSink() as sink:
+        gateway.restart(T3__observability__otlp_endpoint=sink.url)
+        for path in POLLED:
+            assert gateway.get(path).ok
+        body = gateway.planned("BTC", "buy", "0.01")
+        headers = {**gateway.headers, "traceparent": caller}
+        url = f"{gateway.url}/execute_order"
+        assert requests.post(url, json=body, headers=headers, timeout=30).ok
+        gateway.restart()
+    spans = sink.spans()
+    (sent,) = [span for span in spans if span.name == "exchange:order"]
+    assert sent.trace_id == "ab" * 16
+    way = [span.name for span in sink.ancestry(sent)]
+    assert way == ["exchange:order", "execute_order", "POST /execute_order"]
+    assert sink.ancestry(sent)[-1].parent_id == "cd" * 8
+    assert not {f"GET {path}" for path in POLLED} & {span.name for span in spans}
