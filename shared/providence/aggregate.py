@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shared.providence import kernel
 from shared.providence.rules import Rules
-from shared.providence.run_state import KERNEL_DTYPE, Records, require_records
+from shared.providence.run_state import Records, native, require_records
 from shared.providence.sizing import CohortSums
 from shared.providence.step import Binding, rule_numbers
 
@@ -69,7 +69,7 @@ def shard_sums(
     if int(binding.column.max()) >= columns:
         raise ValueError(f"the binding reaches column {binding.column.max()}; there are {columns}")
     tick = int(records["tick"].max()) if tick_ms is None else int(tick_ms)
-    kernel.add_shard(records.view(KERNEL_DTYPE), binding.column, tick, rule_numbers(rules), sums)
+    kernel.add_shard(native(records), binding.column, tick, rule_numbers(rules), sums)
     return sums
 
 

@@ -16,7 +16,7 @@ from shared.providence._jit import jit
 from shared.providence.codes import Interpretation
 from shared.providence.kernel import IntArray
 from shared.providence.rules import MAX_ORDER, MIN_ORDER, Cell, ParameterSpace
-from shared.providence.run_state import KERNEL_DTYPE, Records, require_records
+from shared.providence.run_state import Records, native, require_records
 
 KeyArray = NDArray[np.int64]
 
@@ -75,6 +75,11 @@ def _index(keys: Sequence[int], rows: Sequence[int]) -> _Index:
 def _grid_index(grid: Grid) -> tuple[_Index, _Index]:
     cells = [(order << 48) | (delay << 32) | window for order, delay, window in grid.cells]
     return _index(cells, range(len(cells))), _index(grid.lookbacks, range(len(grid.lookbacks)))
+
+
+@lru_cache(maxsize=8)
+def _product_index(columns: tuple[tuple[int, int], ...]) -> _Index:
+    return _index([product for product, _ in columns], [column for _, column in columns])
 
 
 @jit
@@ -146,9 +151,8 @@ def bind(records: Records, grid: Grid, product_columns: Mapping[int, int]) -> Bi
     count = len(records)
     binding = Binding(*(np.empty(count, dtype=np.int32) for _ in range(3)))
     cells, lookbacks = _grid_index(grid)
-    products = _index(list(product_columns), list(product_columns.values()))
-    native = records.view(KERNEL_DTYPE)
-    run, fault = _bind(native, _RANGES, cells, lookbacks, products, binding)
+    products = _product_index(tuple(product_columns.items()))
+    run, fault = _bind(native(records), _RANGES, cells, lookbacks, products, binding)
     if run >= 0:
         raise ValueError(f"run {records[run]['run_id']}: {_fault_text(records[run], fault)}")
     return binding

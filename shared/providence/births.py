@@ -1,8 +1,14 @@
-"""How newborns get their parameters, compiled: fresh draws, parents, mutation.
+"""How newborns get their parameters, compiled: parents, mutation, fresh draws.
 
-All randomness is that of the ``numpy.random.Generator`` given, drawn in the order of the arrays
-that NumPy would draw, so that the same seed gives the same runs whoever asks. They live in one file
-because Numba tracks only that for its cache; :mod:`shared.providence.population` documents them.
+A parent is drawn in proportion to its positive log-growth per hour, shrunk towards the mean of all
+possible parents. Its clone's continuous parameters take a Gaussian step and stay within the space;
+grid parameters move to a neighbour; the interpretation is flipped with small probability. A
+threshold moves as a quantile: the clone's is that quantile of the recent entropy of its own cell.
+Where a cell has no recent entropy the parent's cell or threshold is kept. Fresh runs are drawn
+uniformly from the space.
+
+All randomness is that of the ``numpy.random.Generator`` given, a parameter of all newborns after
+the other. The functions live in one file because Numba tracks only that for its cache.
 """
 
 from __future__ import annotations
@@ -17,8 +23,8 @@ from numpy.typing import NDArray
 
 from shared.providence._jit import inlined, jit
 from shared.providence.codes import Interpretation, Status
-from shared.providence.kernel import FloatArray
-from shared.providence.rules import CloneRules, ParameterSpace, Span
+from shared.providence.kernel import MS_PER_HOUR, FloatArray
+from shared.providence.rules import RUIN, CloneRules, ParameterSpace, Span
 
 Places = NDArray[np.int64]
 
@@ -44,9 +50,12 @@ class SpaceNumbers(NamedTuple):
     start_balance: float
 
 
-class Mutation(NamedTuple):
-    """The numbers of :class:`CloneRules` that say how far a clone may differ."""
+class CloneNumbers(NamedTuple):
+    """:class:`CloneRules` as compiled code takes it."""
 
+    min_age_ms: float
+    min_trades: int
+    shrinkage: float
     scale: float
     leap: float
     flip: float
@@ -112,9 +121,12 @@ def _space_numbers(
     )
 
 
-def mutation(rules: CloneRules) -> Mutation:
+def clone_numbers(rules: CloneRules) -> CloneNumbers:
     """``rules`` with the exact types the functions are compiled for."""
-    return Mutation(
+    return CloneNumbers(
+        rules.min_parent_age_secs * 1000.0,
+        int(rules.min_trades),
+        float(rules.shrinkage),
         float(rules.mutation_scale),
         float(rules.integer_step_probability),
         float(rules.flip_probability),
@@ -261,58 +273,70 @@ def draw(rng: Generator, records: Any, space: SpaceNumbers, recent: Recent, room
 
 
 @jit
-def fit_parents(
-    records: Any, now_ms: int, min_age_ms: float, min_trades: int
-) -> tuple[Places, FloatArray, Places, Places]:
-    """Rows of the runs that may have clones; their equity / start balance, age (ms) and trades."""
-    n = records.size
-    rows, age, trades = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    ratio = np.empty(n)
-    count = 0
-    for i in range(n):
+def parent_weights(records: Any, now_ms: int, rules: CloneNumbers) -> tuple[Places, FloatArray]:
+    """Rows of the runs that may have clones, and the probability of each to have the next one.
+
+    Such a run is active, old enough and has enough closed trades. Its log-growth per hour counts
+    ``trades / (trades + shrinkage)``, the mean of all of them the rest; what is not positive has
+    weight 0, and if none is, all have.
+    """
+    rows = np.empty(records.size, dtype=np.int64)
+    rates, owns = np.empty(records.size), np.empty(records.size)
+    count, mean = 0, 0.0
+    for i in range(records.size):
         rec = records[i]
-        old = now_ms - rec.spawn_tick
-        if rec.status != ACTIVE or rec.exit_at_tick != 0 or rec.trades < min_trades:
+        age_ms = now_ms - rec.spawn_tick
+        if rec.status != ACTIVE or rec.exit_at_tick != 0 or rec.trades < rules.min_trades:
             continue
-        if old > 0 and old >= min_age_ms:
-            rows[count], age[count], trades[count] = i, old, rec.trades
-            ratio[count] = rec.equity / rec.start_balance
-            count += 1
-    return rows[:count], ratio[:count], age[:count], trades[:count]
+        if age_ms <= 0 or age_ms < rules.min_age_ms:
+            continue
+        growth = math.log(max(rec.equity / rec.start_balance, RUIN))
+        rows[count] = i
+        rates[count] = growth * MS_PER_HOUR / age_ms
+        owns[count] = rec.trades / (rec.trades + rules.shrinkage)
+        mean += rates[count]
+        count += 1
+    weights = np.empty(count)
+    total = 0.0
+    for k in range(count):
+        weights[k] = max(owns[k] * rates[k] + (1.0 - owns[k]) * (mean / count), 0.0)
+        total += weights[k]
+    for k in range(count):
+        weights[k] = weights[k] / total if total > 0.0 else 0.0
+    return rows[:count], weights
 
 
 @jit
 def choose_parents(
     rng: Generator,
     records: Any,
+    rows: Places,
     weights: FloatArray,
     n: int,
     product_ids: Places,
     room: Places,
 ) -> Places:
-    """Rows of at most ``n`` parents drawn by weight, a product only while it has ``room`` [P]."""
-    left, current = room.copy(), np.zeros(records.size)
-    products = np.full(records.size, -1)
-    for i in range(records.size):
-        if weights[i] > 0.0:
-            products[i] = _place_of(product_ids, records[i].product_id)
+    """At most ``n`` of ``rows`` by weight, those of a product only while it has ``room`` [P]."""
+    left = room.copy()
+    products = np.empty(rows.size, dtype=np.int64)
+    for k in range(rows.size):
+        products[k] = _place_of(product_ids, records[rows[k]].product_id)
     chosen = np.empty(n, dtype=np.int64)
+    cumulative = np.empty(rows.size)
     count = 0
     while count < n:
         total = 0.0
-        cumulative = np.empty(records.size)
-        for i in range(records.size):
-            open_ = products[i] >= 0 and left[products[i]] > 0
-            current[i] = weights[i] if open_ else 0.0
-            total += current[i]
-            cumulative[i] = total
+        for k in range(rows.size):
+            if products[k] >= 0 and left[products[k]] > 0:
+                total += weights[k]
+            cumulative[k] = total
         if not total > 0.0:
             break
         for share in rng.random(n - count):
-            row = np.searchsorted(cumulative, share * total, side="right")
-            if row < records.size and left[products[row]] > 0:
-                left[products[row]] -= 1
-                chosen[count] = row
+            k = np.searchsorted(cumulative, share * total, side="right")
+            if k < rows.size and left[products[k]] > 0:
+                left[products[k]] -= 1
+                chosen[count] = rows[k]
                 count += 1
     return chosen[:count]
 
@@ -404,7 +428,7 @@ def mutate(
     parents: Any,
     rows: Places,
     space: SpaceNumbers,
-    rules: Mutation,
+    rules: CloneNumbers,
     recent: Recent,
 ) -> None:
     """Parameters of child i: those of ``parents[rows[i]]``, mutated."""
@@ -461,17 +485,17 @@ def conceive(
     rng: Generator,
     records: Any,
     parents: Any,
-    weights: FloatArray,
     clones: int,
     space: SpaceNumbers,
-    rules: Mutation,
+    rules: CloneNumbers,
     recent: Recent,
     room: Places,
     leverage: FloatArray,
     tick: int,
 ) -> int:
     """Newborns into ``records``, first at most ``clones`` clones, then fresh; returns how many."""
-    rows = choose_parents(rng, parents, weights, clones, recent.product_ids, room)
+    fit, weights = parent_weights(parents, tick, rules)
+    rows = choose_parents(rng, parents, fit, weights, clones, recent.product_ids, room)
     mutate(rng, records[: rows.size], parents, rows, space, rules, recent)
     left = room.copy()
     for row in rows:

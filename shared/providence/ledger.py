@@ -21,10 +21,10 @@ import numpy as np
 
 from shared.providence import kernel
 from shared.providence.run_state import (
-    KERNEL_DTYPE,
     LEDGER_FIELDS,
     RUN_DTYPE,
     Records,
+    native,
 )
 from shared.providence.step import FILL_DTYPE, Fills
 
@@ -64,15 +64,15 @@ def replay(
     rows = np.ascontiguousarray(fills, dtype=FILL_DTYPE)
     record = np.zeros(1, dtype=RUN_DTYPE)
     record[0] = np.asarray(record_at_spawn).reshape(1)[0]
-    native = record.view(KERNEL_DTYPE)
-    bad = kernel.replay_fills(rows if rows.flags.writeable else rows.copy(), native[0])
+    own = native(record)
+    bad = kernel.replay_fills(rows if rows.flags.writeable else rows.copy(), own[0])
     if bad >= 0:
         raise ValueError(
             f"run {record['run_id'][0]}: fill {bad} of the journal (run {rows[bad]['run_id']}, "
             f"sequence {rows[bad]['fill_seq']}, size {rows[bad]['size']}) does not follow "
             f"sequence {record['fill_seq'][0]}"
         )
-    kernel.mark(native[0], float(price), float(funding_index))
+    kernel.mark(own[0], float(price), float(funding_index))
     result: np.void = record[0]
     return result
 

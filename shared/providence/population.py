@@ -1,9 +1,9 @@
-"""Who is born: fresh draws, and clones with mutation.
+"""Fresh runs, and how many of them a symbol may have.
 
-A vacancy is filled with probability ``clonal_fraction`` by a clone of a living parent, drawn in
-proportion to its positive log-growth per hour, shrunk towards the mean of all possible parents;
-else by fresh parameters drawn from the space. A threshold is a quantile of its cell's recent
-entropy, fixed as a number at spawn, because finite windows bias H. Symbols are drawn under a cap.
+A vacancy is filled with probability ``clonal_fraction`` by a clone of a living parent, else by
+fresh parameters drawn from the space (see :mod:`shared.providence.births`). A threshold is a
+quantile of its cell's recent entropy, fixed as a number at spawn, because finite windows bias H.
+Symbols are drawn under a cap.
 
 All randomness comes from the ``numpy.random.Generator`` given. New records carry ``run_id`` 0: the
 caller that stores them knows the ids.
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from shared.providence import births
 from shared.providence.births import Recent
-from shared.providence.kernel import MS_PER_HOUR, FloatArray
-from shared.providence.rules import RUIN, CloneRules, ParameterSpace
-from shared.providence.run_state import KERNEL_DTYPE, Records, new_records
+from shared.providence.kernel import FloatArray
+from shared.providence.rules import RUIN, ParameterSpace
+from shared.providence.run_state import Records, native, new_records
 
 
 def log_growth(records: Records) -> FloatArray:
@@ -45,29 +45,6 @@ def symbol_room(
     """How many more runs each symbol may have; ``counts`` has its active ones, absent = 0."""
     cap = symbol_cap(desired, space, len(product_ids))
     return np.array([max(cap - counts.get(p, 0), 0) for p in product_ids], dtype=np.int64)
-
-
-def parent_weights(records: Records, now_ms: int, clone_rules: CloneRules) -> FloatArray:
-    """Probability of each record to be the parent of the next clone; all 0 if none is fit.
-
-    A parent is active, old enough and has enough closed trades. Its log-growth per hour counts
-    ``trades / (trades + shrinkage)``, the mean of all such parents the rest; what is not positive
-    has no clones.
-    """
-    weights = np.zeros(len(records))
-    fit, ratio, age_ms, trades = births.fit_parents(
-        records.view(KERNEL_DTYPE),
-        int(now_ms),
-        clone_rules.min_parent_age_secs * 1000.0,
-        int(clone_rules.min_trades),
-    )
-    if not len(fit):
-        return weights
-    rate = np.log(np.maximum(ratio, RUIN)) * MS_PER_HOUR / age_ms
-    own = trades / (trades + clone_rules.shrinkage)
-    weights[fit] = np.maximum(own * rate + (1.0 - own) * rate.mean(), 0.0)
-    total = weights.sum()
-    return weights / total if total > 0.0 else np.zeros(len(records))
 
 
 def draw(
@@ -100,56 +77,12 @@ def draw(
     records = new_records(n)
     found = births.draw(
         rng,
-        records.view(KERNEL_DTYPE),
+        native(records),
         births.space_numbers(space),
         recent,
         symbol_room(space, recent.product_ids.tolist(), symbol_counts, desired),
     )
     return _born(records[:found], space, recent, max_leverage, spawn_tick)
-
-
-def clone(
-    rng: Generator,
-    parents: Records,
-    space: ParameterSpace,
-    clone_rules: CloneRules,
-    recent: Recent,
-    max_leverage: Mapping[int, float],
-    *,
-    spawn_tick: int,
-) -> Records:
-    """One mutated child per given parent, with an empty ledger.
-
-    Continuous parameters take a Gaussian step and stay within the space; grid parameters move to a
-    neighbour; the interpretation is flipped with small probability. A threshold moves as a
-    quantile: the child's is that quantile of the recent entropy of its own cell. Where a cell has
-    no recent entropy the parent's cell or threshold is kept.
-    """
-    children = new_records(len(parents))
-    births.mutate(
-        rng,
-        children.view(KERNEL_DTYPE),
-        parents.view(KERNEL_DTYPE),
-        np.arange(len(parents)),
-        births.space_numbers(space),
-        births.mutation(clone_rules),
-        recent,
-    )
-    return _born(children, space, recent, max_leverage, spawn_tick)
-
-
-def choose_parents(
-    rng: Generator, records: Records, weights: FloatArray, n: int, room: Mapping[int, int]
-) -> NDArray[np.int64]:
-    """Indices of ``n`` parents drawn by weight, symbols only while they have room; maybe fewer."""
-    return births.choose_parents(
-        rng,
-        records.view(KERNEL_DTYPE),
-        weights,
-        int(n),
-        np.array(list(room), dtype=np.int64),
-        np.array(list(room.values()), dtype=np.int64),
-    )
 
 
 def count_symbols(records: Records) -> dict[int, int]:
@@ -171,8 +104,6 @@ def _born(
     spawn_tick: int,
 ) -> Records:
     leverage = leverages(recent, max_leverage)
-    births.settle(
-        records.view(KERNEL_DTYPE), recent, leverage, float(space.start_balance), int(spawn_tick)
-    )
+    births.settle(native(records), recent, leverage, float(space.start_balance), int(spawn_tick))
     records["tick"] = spawn_tick
     return records

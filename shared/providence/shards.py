@@ -16,7 +16,7 @@ from shared.providence.aggregate import SUMS_DTYPE, Sums
 from shared.providence.binding import Binding
 from shared.providence.market import TickBlock
 from shared.providence.rules import Rules
-from shared.providence.run_state import KERNEL_DTYPE, Records, require_records
+from shared.providence.run_state import Records, native, require_records
 from shared.providence.step import FILL_DTYPE, Fills, Scalar, rule_numbers
 
 
@@ -81,7 +81,7 @@ def step_block(
     sums: Sums = np.zeros((int(due.sum()), symbols), dtype=SUMS_DTYPE)
     blank: Sums = np.zeros(symbols, dtype=SUMS_DTYPE)
     count = kernel.step_shards(
-        records.view(KERNEL_DTYPE),
+        native(records),
         np.asarray(bounds.starts, dtype=np.int64),
         np.asarray(bounds.stops, dtype=np.int64),
         binding.cell,

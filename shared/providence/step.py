@@ -20,7 +20,7 @@ from shared.providence import kernel
 from shared.providence.binding import Binding, Grid, bind
 from shared.providence.kernel import FloatArray
 from shared.providence.rules import Rules
-from shared.providence.run_state import KERNEL_DTYPE, Records, require_records
+from shared.providence.run_state import Records, native, require_records
 
 __all__ = ["FILL_DTYPE", "Binding", "Fills", "Grid", "TickMarket", "bind", "rule_numbers", "step"]
 
@@ -85,9 +85,9 @@ def _plain(
     return array
 
 
-def _refuse(records: Records, binding: Binding, native: Records, tick: int, rows: Shape) -> None:
+def _refuse(records: Records, binding: Binding, own: Records, tick: int, rows: Shape) -> None:
     """ValueError for the first run that is late for the tick or bound outside the market."""
-    at = kernel.refused(native, binding.cell, binding.lookback, binding.column, tick, *rows)
+    at = kernel.refused(own, binding.cell, binding.lookback, binding.column, tick, *rows)
     if at >= len(records):
         raise ValueError(
             f"run {records[at - len(records)]['run_id']}: bound outside this market of {rows[0]} "
@@ -127,11 +127,11 @@ def step(records: Records, binding: Binding, market: TickMarket, rules: Rules) -
     past = _plain(market.past, np.float64, (len(market.past), symbols), "past")
     if not len(records) == len(binding.cell) == len(binding.lookback) == len(binding.column):
         raise ValueError(f"the binding is of {len(binding.cell)} runs; allowed is {len(records)}")
-    native = records.view(KERNEL_DTYPE)
-    _refuse(records, binding, native, tick, (len(entropy), len(past), symbols))
+    own = native(records)
+    _refuse(records, binding, own, tick, (len(entropy), len(past), symbols))
     fills: Fills = np.empty(len(records), dtype=FILL_DTYPE)
     count = kernel.step_runs(
-        native,
+        own,
         binding.cell,
         binding.lookback,
         binding.column,

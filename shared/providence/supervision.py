@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shared.providence import births, population
 from shared.providence.births import Recent
 from shared.providence.rules import CloneRules, ParameterSpace
-from shared.providence.run_state import KERNEL_DTYPE, Records, new_records
+from shared.providence.run_state import Records, native, new_records
 
 ENTROPY_SAMPLES: Final = 512
 """Recent entropy values per cell and symbol from which thresholds are drawn."""
@@ -55,12 +55,11 @@ def conceive(
     newborns = new_records(count)
     born = births.conceive(
         rng,
-        newborns.view(KERNEL_DTYPE),
-        known.view(KERNEL_DTYPE),
-        population.parent_weights(known, spawn_tick, clone_rules),
+        native(newborns),
+        native(known),
         clones_due,
         births.space_numbers(space),
-        births.mutation(clone_rules),
+        births.clone_numbers(clone_rules),
         recent,
         population.symbol_room(space, recent.product_ids.tolist(), symbol_counts, desired),
         population.leverages(recent, max_leverage),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -134,35 +134,49 @@ class Account:
 
     def follow(self, block: TickBlock, due: NDArray[np.bool_], sums: Sums) -> AccountBlock:
         """Go through the block's ticks; ``sums`` [D, S] are of the D ticks that are due."""
-        ticks, symbols = block.price.shape
-        equity, gross, net = np.empty(ticks), np.empty(ticks), np.empty(ticks)
-        position = np.empty((ticks, symbols))
+        symbols = range(len(self._symbols))
+        equity, gross, net = [], [], []
+        position: list[list[float]] = []
         orders: list[tuple[int | float, ...]] = []
-        rows, shares = iter(sums), iter(self._quiet.shares(sums))
-        prices, oks = block.price.tolist(), block.ok.tolist()
-        indexes, times = block.funding_index.tolist(), block.tick_ms.tolist()
-        for t, (tick_ms, is_due) in enumerate(zip(times, due.tolist(), strict=True)):
-            price, ok = prices[t], oks[t]
-            self._accrue(indexes[t])
+        names = sums.dtype.names or ()
+        rows, shares = iter(sums.tolist()), iter(self._quiet.shares(sums))
+        for tick_ms, is_due, price, ok, index in zip(
+            block.tick_ms.tolist(),
+            due.tolist(),
+            block.price.tolist(),
+            block.ok.tolist(),
+            block.funding_index.tolist(),
+            strict=True,
+        ):
+            if index != self._index:
+                self._accrue(index)
             if self._pending:
                 orders += self._fill(tick_ms, price, ok)
             worth, total = 0.0, 0.0
-            for s in range(symbols):
+            for s in symbols:
                 if ok[s]:
                     self._mark[s] = price[s]
                 value = self._coins[s] * self._mark[s]
                 worth += value
                 total += abs(value)
-            net[t], gross[t], position[t] = worth, total, self._coins
             now = self.cash + worth
-            equity[t] = now
+            equity.append(now)
+            gross.append(total)
+            net.append(worth)
+            position.append([*self._coins])
             if not is_due:
                 continue
             row, share = next(rows), next(shares)
             if self._quiet.may_trade(now, share, self._coins, price):
-                self._plan(tick_ms, price, ok, row, now)
+                wanted = [dict(zip(names, values, strict=True)) for values in row]
+                self._plan(tick_ms, price, ok, wanted, now)
         return AccountBlock(
-            block.tick_ms, equity, position, gross, net, np.array(orders, dtype=ORDER_DTYPE)
+            block.tick_ms,
+            np.array(equity),
+            np.array(position).reshape(len(equity), len(symbols)),
+            np.array(gross),
+            np.array(net),
+            np.array(orders, dtype=ORDER_DTYPE),
         )
 
     def _accrue(self, index: list[float]) -> None:
@@ -204,7 +218,12 @@ class Account:
         return filled
 
     def _plan(
-        self, tick_ms: int, price: list[float], ok: list[bool], sums: Sums, equity: float
+        self,
+        tick_ms: int,
+        price: list[float],
+        ok: list[bool],
+        sums: Sequence[Mapping[str, float]],
+        equity: float,
     ) -> None:
         """Orders for the next sample: closes first, then what the total cap has room for."""
         rules = self.rules
@@ -217,36 +236,42 @@ class Account:
             },
             rules.target,
         )
-        held = [
-            abs(size) * Decimal(repr(mark))
-            for size, mark in zip(self._size, self._mark, strict=True)
-        ]
         opens: list[tuple[Decimal, int, PlannedOrder]] = []
         under_way = {s: pending.order for s, pending in self._pending.items()}
-        for s, order in under_way.items():
-            if not order.reduce_only:
-                held[s] += order.size * Decimal(repr(self._mark[s]))
         for s, symbol in enumerate(self._symbols):
             if not ok[s] or s in under_way:
                 continue
             planned = self._order(s, wanted[symbol], price[s])
             if planned is None:
                 continue
-            notional = planned.size * Decimal(repr(price[s]))
             if planned.reduce_only:
-                held[s] -= notional
                 self._pending[s] = _Pending(planned, price[s], rules.latency_ticks)
             else:
-                opens.append((notional, s, planned))
-        room = room_usd(
-            max(balance.value, Decimal(0)), rules.target.max_total_exposure, held, Decimal(0)
-        )
+                opens.append((planned.size * Decimal(repr(price[s])), s, planned))
+        room = self._room(balance.value, price, under_way) if opens else Decimal(0)
         for notional, s, order in sorted(opens, key=lambda x: x[0], reverse=True):
             if notional <= room:
                 room -= notional
                 self._pending[s] = _Pending(order, price[s], rules.latency_ticks)
 
-    def _demand(self, row: np.void, tick_ms: int) -> Observation[Demand]:
+    def _room(
+        self, equity: Decimal, price: list[float], under_way: Mapping[int, PlannedOrder]
+    ) -> Decimal:
+        """What the total cap has room for: closes of this plan count, opens under way as well."""
+        held = [
+            abs(size) * Decimal(repr(mark))
+            for size, mark in zip(self._size, self._mark, strict=True)
+        ]
+        for s, order in under_way.items():
+            if not order.reduce_only:
+                held[s] += order.size * Decimal(repr(self._mark[s]))
+        for s, pending in self._pending.items():
+            if s not in under_way:
+                held[s] -= pending.order.size * Decimal(repr(price[s]))
+        cap = self.rules.target.max_total_exposure
+        return room_usd(max(equity, Decimal(0)), cap, held, Decimal(0))
+
+    def _demand(self, row: Mapping[str, float], tick_ms: int) -> Observation[Demand]:
         return Known(demand_of(row, self.rules.demand), tick_ms)
 
     def _order(self, s: int, target: Target, price: float) -> PlannedOrder | None:

@@ -24,7 +24,7 @@ from shared.providence.kernel import FloatArray
 from shared.providence.market import TickBlock
 from shared.providence.recent import sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
-from shared.providence.run_state import KERNEL_DTYPE, RUN_DTYPE, Records, join, new_records
+from shared.providence.run_state import RUN_DTYPE, Records, join, native, new_records
 from shared.providence.shards import Bounds, step_block
 from shared.providence.step import FILL_DTYPE, Fills
 from shared.providence.supervision import conceive, parent_shards, place
@@ -192,10 +192,11 @@ class Colony:
         chosen = parent_shards(self._rng, np.arange(self.plan.shard_count))
         found = np.empty(len(chosen) * self.plan.shard_size, dtype=RUN_DTYPE)
         count = _gather(
-            self._records.view(KERNEL_DTYPE),
+            native(self._records),
             *self._bounds,
             np.array(chosen, dtype=np.int64),
-            found.view(KERNEL_DTYPE),
+            self.plan.clone_rules.min_trades,
+            native(found),
         )
         return found[:count]
 
@@ -207,12 +208,12 @@ class Colony:
         born = newborns[: len(shards)]
         born["run_id"] = np.arange(self.born + 1, self.born + len(born) + 1)
         _insert(
-            self._records.view(KERNEL_DTYPE),
+            native(self._records),
             stops,
             *self._binding,
             self._counts,
             shards,
-            born.view(KERNEL_DTYPE),
+            native(born),
             *bind(born, self.grid, self._columns),
         )
         self.born += len(born)
@@ -220,11 +221,11 @@ class Colony:
 
     def _remove_ended(self) -> Records:
         count = _compact(
-            self._records.view(KERNEL_DTYPE),
+            native(self._records),
             *self._bounds,
             *self._binding,
             self._counts,
-            self._gone.view(KERNEL_DTYPE),
+            native(self._gone),
             self._gone_columns,
         )
         ended = self._gone[:count].copy()
@@ -278,14 +279,16 @@ def _gather(
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
     shards: NDArray[np.int64],
+    min_trades: int,
     found: Any,
 ) -> int:
-    """Copy the runs of ``shards``, one after the other, to ``found``; returns how many."""
+    """Copy what may be a parent from ``shards``, in order, to ``found``; returns how many."""
     count = 0
     for k in shards:
         for i in range(starts[k], stops[k]):
-            found[count] = records[i]
-            count += 1
+            if records[i].trades >= min_trades:
+                found[count] = records[i]
+                count += 1
     return count
 
 

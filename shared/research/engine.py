@@ -259,11 +259,12 @@ class _Loop:
     def _judge(self, account: AccountBlock) -> tuple[Epoch, EpochEnd | None, int]:
         """The epoch after the account's readings, and ticks until one that ended it, or all."""
         every, count = self._plan.read_every, len(account.tick_ms)
-        read = np.flatnonzero((self.ticks + np.arange(count)) % every == 0)
+        first = -self.ticks % every
+        read = slice(first, None, every)
         epoch, end, readings = advance_through(
             self._epoch, account.tick_ms[read], account.equity[read], self._plan.epochs
         )
-        return epoch, end, count if end is None else int(read[readings - 1]) + 1
+        return epoch, end, count if end is None else first + (readings - 1) * every + 1
 
     def _end_epoch(self, end: EpochEnd, account: AccountBlock) -> None:
         tick_ms = int(account.tick_ms[-1])

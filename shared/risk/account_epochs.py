@@ -163,10 +163,16 @@ def _skip(
         return epoch, 0
     before = np.concatenate([[last.value], values[:-1]])
     reached = np.minimum(before, values)
-    shows = values >= epoch.baseline * (1 + rules.threshold)
-    highest = np.maximum.accumulate(np.maximum(reached, peak.value))
-    shows |= values <= highest * (1 - rules.drawdown_reset)
-    count = int(np.argmax(shows)) if shows.any() else len(values)
+    count = len(values)
+    highest, gain, fall = (
+        max(float(reached.max()), peak.value),
+        1 + rules.threshold,
+        1 - rules.drawdown_reset,
+    )
+    if values.max() >= epoch.baseline * gain or values.min() <= highest * fall:
+        shows = values >= epoch.baseline * gain
+        shows |= values <= np.maximum.accumulate(np.maximum(reached, peak.value)) * fall
+        count = int(np.argmax(shows)) if shows.any() else count
     if count == 0:
         return epoch, 0
     top = int(np.argmax(reached[:count]))

@@ -10,18 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.providence import population
+from shared.providence import births, population
 from shared.providence.codes import Interpretation, Status
 from shared.providence.population import (
-    choose_parents,
-    clone,
     draw,
     log_growth,
-    parent_weights,
     symbol_cap,
 )
-from shared.providence.recent import sorted_entropy
-from shared.providence.run_state import LAYOUT, Records, join, new_records
+from shared.providence.recent import Recent, sorted_entropy
+from shared.providence.run_state import LAYOUT, Records, join, native, new_records
 from shared.providence.step import Grid, bind
 from shared.providence.supervision import conceive
 from shared.tests.providence.samples import make_clone_rules, make_space, plain_run
@@ -136,16 +133,22 @@ def _parents(n: int = 400) -> Records:
     return parents
 
 
-def _clone(parents: Records, seed: int = 5, **changes: Any) -> Records:
-    return clone(
+def _clone(
+    parents: Records, seed: int = 5, recent: Recent | None = None, **changes: Any
+) -> Records:
+    children = new_records(len(parents))
+    births.mutate(
         np.random.default_rng(seed),
-        parents,
-        SPACE,
-        make_clone_rules(**changes),
-        sorted_entropy(RECENT, SPACE, IDS),
-        LEVERAGE,
-        spawn_tick=20_000,
+        native(children),
+        native(parents),
+        np.arange(len(parents)),
+        births.space_numbers(SPACE),
+        births.clone_numbers(make_clone_rules(**changes)),
+        recent or sorted_entropy(RECENT, SPACE, IDS),
     )
+    for name in ("max_leverage", "start_balance"):
+        children[name] = parents[name]
+    return children
 
 
 PARAMETERS = (
@@ -173,7 +176,6 @@ def test_clone_without_mutation_is_the_parent_with_an_empty_ledger() -> None:
     assert (children["parent_id"] == parents["run_id"]).all()
     assert (children["generation"] == 5).all()
     assert (children["product_id"] == parents["product_id"]).all()
-    assert (children["equity"] == 1_000.0).all()
     for name in ("run_id", "trades", "realised", "height", "position", "fill_seq"):
         assert not children[name].any(), name
 
@@ -209,11 +211,8 @@ def test_threshold_moves_to_a_new_cell_as_a_quantile() -> None:
 
 def test_clone_keeps_cell_and_threshold_where_nothing_recent_is_known() -> None:
     parents = _parents(20)
-    rules = make_clone_rules(mutation_scale=0.2, integer_step_probability=1.0)
     nothing = sorted_entropy(np.full_like(RECENT, np.nan), SPACE, IDS)
-    children = clone(
-        np.random.default_rng(1), parents, SPACE, rules, nothing, LEVERAGE, spawn_tick=20_000
-    )
+    children = _clone(parents, 1, nothing, mutation_scale=0.2, integer_step_probability=1.0)
     for name in ("order", "delay", "window", "theta"):
         assert (children[name] == parents[name]).all()
 
@@ -233,18 +232,27 @@ def _family(growths: list[float], trades: int = 1_000_000, hours: float = 2.0) -
     return join(parts)
 
 
+def _weights(records: Records, now_ms: int, **changes: Any) -> NDArray[np.float64]:
+    """Of every record."""
+    weights = np.zeros(len(records))
+    rules = births.clone_numbers(make_clone_rules(**changes))
+    rows, fit = births.parent_weights(native(records), now_ms, rules)
+    weights[rows] = fit
+    return weights
+
+
 def test_parents_are_weighted_by_their_positive_growth_per_hour() -> None:
     records = _family([0.1, 0.3, -0.2, 0.0])
-    rules = make_clone_rules(shrinkage=0.0)
-    weights = parent_weights(records, 2 * HOUR, rules)
+    weights = _weights(records, 2 * HOUR, shrinkage=0.0)
     assert weights.tolist() == pytest.approx([0.25, 0.75, 0.0, 0.0])
     records["spawn_tick"][1] = -4 * HOUR  # three times as old
-    assert parent_weights(records, 2 * HOUR, rules).tolist() == pytest.approx([0.5, 0.5, 0, 0])
+    again = _weights(records, 2 * HOUR, shrinkage=0.0)
+    assert again.tolist() == pytest.approx([0.5, 0.5, 0, 0])
 
 
 def test_growth_on_few_trades_is_shrunk_towards_the_cohort() -> None:
     records = _family([0.1, 0.3], trades=5)
-    weights = parent_weights(records, HOUR, make_clone_rules(shrinkage=5.0))
+    weights = _weights(records, HOUR, shrinkage=5.0)
     assert weights.tolist() == pytest.approx([0.15 / 0.4, 0.25 / 0.4])
 
 
@@ -261,22 +269,37 @@ def test_growth_on_few_trades_is_shrunk_towards_the_cohort() -> None:
 def test_unfit_parents_have_no_weight(field: str, value: int) -> None:
     records = _family([0.3, 0.3])
     records[field][0] = value
-    weights = parent_weights(records, 2 * HOUR, make_clone_rules(min_parent_age_secs=600.0))
+    weights = _weights(records, 2 * HOUR, min_parent_age_secs=600.0)
     assert weights.tolist() == [0.0, 1.0]
 
 
 def test_losing_cohort_has_no_parents() -> None:
-    assert not parent_weights(_family([-0.1, -0.3]), HOUR, make_clone_rules()).any()
-    assert parent_weights(new_records(0), HOUR, make_clone_rules()).shape == (0,)
+    assert not _weights(_family([-0.1, -0.3]), HOUR).any()
+    assert not len(_weights(new_records(0), HOUR))
 
 
 def test_parents_of_a_full_symbol_are_not_chosen() -> None:
     records = _family([0.3, 0.1, 0.3, 0.1])  # products 1, 2, 1, 2
-    weights = parent_weights(records, HOUR, make_clone_rules(shrinkage=0.0))
-    chosen = choose_parents(np.random.default_rng(3), records, weights, 50, {1: 3, 2: 4})
+    weights = _weights(records, HOUR, shrinkage=0.0)
+    chosen = _choose(records, weights, 50, {1: 3, 2: 4})
     assert len(chosen) == 7
     assert (records["product_id"][chosen] == 1).sum() == 3
-    assert len(choose_parents(np.random.default_rng(3), records, weights * 0.0, 5, {1: 9})) == 0
+    assert len(_choose(records, weights * 0.0, 5, {1: 9})) == 0
+    assert set(_choose(records, weights, 5, {2: 9, 7: 9})) == {1, 3}
+
+
+def _choose(
+    records: Records, weights: NDArray[np.float64], n: int, room: dict[int, int]
+) -> NDArray[np.int64]:
+    return births.choose_parents(
+        np.random.default_rng(3),
+        native(records),
+        np.arange(len(records)),
+        weights,
+        n,
+        np.array(list(room)),
+        np.array(list(room.values())),
+    )
 
 
 def _conceive(
