@@ -29,7 +29,7 @@ from shared.reconciliation.intents import Decision
 from shared.reconciliation.plan import PlanFilters, plan
 from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
-from shared.storage.tables import iteration_shards
+from shared.storage.tables import iteration_shards, plan_epochs
 from shared.testing.http_server import LocalServer, Reply, Request
 from worker.services.balance import update_balance
 from worker.services.gateway_client import GatewayClient
@@ -138,6 +138,10 @@ def reconcile_200_s() -> list[Figure]:
             ProductStore(conn).sync(
                 Asset(symbol, n, 2, 40, only_isolated=False, delisted=False)
                 for n, symbol in enumerate(SYMBOLS)
+            )
+            conn.execute(  # what is held is not from before the journal
+                insert(plan_epochs),
+                [{"symbol": symbol, "epoch": 0, "advanced_ms": 1} for symbol in SYMBOLS],
             )
         reconciler = _reconciler(platform, client, [o.url for o in observers], gateway.url)
 

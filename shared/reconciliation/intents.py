@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from shared.exchange.precision import plain
 from shared.observation import Known, Observation, Stale, Unknown
 from shared.orders.intents import plan_intent_id
 from shared.reconciliation.consensus import Consensus
@@ -33,9 +34,10 @@ class Execution:
     """Where a symbol's orders stand in the journal.
 
     ``open_intent`` is the id of the one that is not terminal; ``settled_ms`` the time of the
-    symbol's last fill or resolution, 0 if there was none; ``unrecorded`` a finished intent that
-    has filled more than the recorded fills show. Its fills carry the venue's time of the change,
-    which the time of its resolution, by our clock, cannot stand for.
+    symbol's last fill or resolution, by evidence or by a person, 0 if there was none;
+    ``unrecorded`` a finished intent that has filled more than the recorded fills show. Its fills
+    carry the venue's time of the change, which the time of its resolution, by our clock, cannot
+    stand for.
     """
 
     plan_epoch: int
@@ -46,13 +48,17 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do about a symbol now, why, and the plan if there is one."""
+    """What to do about a symbol now, why, and the plan if there is one.
+
+    ``held_before``: the account holds what no fill or order of this journal explains.
+    """
 
     symbol: str
     decision: Decision
     reason: str
     plan: Plan | None = None
     intent_id: str | None = None
+    held_before: bool = False
 
 
 def decide(
@@ -76,20 +82,13 @@ def decide(
 
     if not isinstance(execution, Known):
         return unknown("the state of its orders", execution)
-    if execution.value.open_intent is not None:
-        why = f"intent {execution.value.open_intent} is still open"
-        return Verdict(symbol, Decision.WAIT, why)
-    if execution.value.unrecorded is not None:
-        why = f"the fills of {execution.value.unrecorded} are not all recorded yet"
-        return Verdict(symbol, Decision.WAIT, why)
-    if consensus.lagging:
-        why = (
-            f"waiting for {', '.join(consensus.lagging)} to be later than the last fill or "
-            f"resolution ({execution.value.settled_ms})"
-        )
-        return Verdict(symbol, Decision.WAIT, why)
+    waits = _under_way(execution.value, consensus)
+    if waits:
+        return Verdict(symbol, Decision.WAIT, waits)
     if not isinstance(consensus.position, Known):
         return unknown("the position", consensus.position)
+    if consensus.position.value != 0 and execution.value.settled_ms == 0:
+        return _held_before(symbol, consensus.position.value)
     if not isinstance(target.notional, Known):
         return unknown("the target", target.notional)
     if not isinstance(price, Known):
@@ -104,3 +103,26 @@ def decide(
         return Verdict(symbol, Decision.WAIT, f"paused: {pause_reason}", planned)
     name = plan_intent_id(symbol, execution.value.plan_epoch, order.leg)
     return Verdict(symbol, Decision.TRADE, f"{planned.move} to the target", planned, name)
+
+
+def _under_way(execution: Execution, consensus: Consensus) -> str:
+    """What of the symbol's orders is not over, or not yet seen by all; empty if nothing."""
+    if execution.open_intent is not None:
+        return f"intent {execution.open_intent} is still open"
+    if execution.unrecorded is not None:
+        return f"the fills of {execution.unrecorded} are not all recorded yet"
+    if consensus.lagging:
+        return (
+            f"waiting for {', '.join(consensus.lagging)} to be later than the last fill or "
+            f"resolution ({execution.settled_ms})"
+        )
+    return ""
+
+
+def _held_before(symbol: str, size: Decimal) -> Verdict:
+    """Whose position that is, and what it is for, is not in this journal: a person knows."""
+    why = (
+        f"{plain(size)} {symbol} were held before this journal began: make resume SYMBOL={symbol} "
+        f"takes them over, make flatten SYMBOL={symbol} closes them"
+    )
+    return Verdict(symbol, Decision.WAIT, why, held_before=True)

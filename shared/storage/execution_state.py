@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from shared.reconciliation.consensus import RecordedFill
 from shared.reconciliation.intents import Execution
+from shared.storage.risk_state import RiskStateStore
 from shared.storage.tables import order_execution_log as log
 from shared.storage.tables import order_fills, plan_epochs
 
@@ -44,6 +45,7 @@ class ExecutionStateStore:
         open_intents = self._open_intents()
         epochs = self._epochs(wanted)
         filled = self._last_fills(wanted)
+        resumed = RiskStateStore(self._conn).resumed_ms(wanted)
         unrecorded = self._unrecorded(epochs)
         return ExecutionState(
             executions={
@@ -51,7 +53,9 @@ class ExecutionStateStore:
                     plan_epoch=epochs[symbol][0] if symbol in epochs else 0,
                     open_intent=open_intents.get(symbol),
                     settled_ms=max(
-                        epochs[symbol][1] if symbol in epochs else 0, filled.get(symbol, 0)
+                        epochs[symbol][1] if symbol in epochs else 0,
+                        filled.get(symbol, 0),
+                        resumed.get(symbol, 0),
                     ),
                     unrecorded=unrecorded.get(symbol),
                 )
@@ -59,6 +63,22 @@ class ExecutionStateStore:
             },
             fills=self._fills(wanted, fills_since_ms),
         )
+
+    def ours(self, symbols: Collection[str]) -> list[str]:
+        """Those of ``symbols`` whose last fill was asked for by reconciliation."""
+        return [symbol for symbol in sorted(symbols) if self._last_origin(symbol) == "reconcile"]
+
+    def _last_origin(self, symbol: str) -> str | None:
+        query = (
+            select(log.c.origin)
+            .select_from(
+                order_fills.join(log, log.c.intent_id == order_fills.c.intent_id, isouter=True)
+            )
+            .where(order_fills.c.coin == symbol)
+            .order_by(order_fills.c.time_ms.desc())
+            .limit(1)
+        )
+        return self._conn.execute(query).scalar_one_or_none()
 
     def venue_reply(self, intent_id: str) -> Any:
         """What the venue answered to an intent, as JSON; None if nothing is kept."""

@@ -18,13 +18,18 @@ FUTURE_TOLERANCE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class StoredSnapshot:
-    """A complete reading as stored: signed sizes in coins by symbol, times UTC ms."""
+    """A complete reading as stored, times UTC ms.
+
+    ``positions`` are signed sizes in coins by symbol, ``marks`` the prices (USD) at which the venue
+    valued them.
+    """
 
     voter: str
     venue_ms: int
     read_ms: int
     dexes: frozenset[str]
     positions: Mapping[str, Decimal]
+    marks: Mapping[str, Decimal]
 
 
 class PositionStore:
@@ -68,9 +73,9 @@ class PositionStore:
 
         Header and positions are read in one statement, so that both are of the same reading.
         """
-        header = position_snapshots
+        header, held = position_snapshots, positions.c
         rows = self._conn.execute(
-            select(header, positions.c.symbol, positions.c.size)
+            select(header, held.symbol, held.size, held.entry_price, held.unrealised_usd)
             .join(positions, positions.c.voter == header.c.voter, isouter=True)
             .where(header.c.voter == voter, header.c.complete.is_(True))
         ).all()
@@ -82,6 +87,11 @@ class PositionStore:
             read_ms=int(rows[0].read_ms),
             dexes=frozenset(rows[0].dexes),
             positions={row.symbol: row.size for row in rows if row.symbol is not None},
+            marks={
+                row.symbol: row.entry_price + row.unrealised_usd / row.size
+                for row in rows
+                if row.symbol is not None
+            },
         )
 
     def _advance(self, voter: str, venue_ms: int, dexes: Sequence[str], read_ms: int) -> bool:

@@ -5,7 +5,7 @@ One row per name, with the value as JSON, why it was last changed, and by whom.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -88,6 +88,16 @@ class RiskStateStore:
             fills_floor_ms=_floor(rows.get(FILLS_CURSOR)),
             ledger_cursor_ms=_cursor(rows.get(LEDGER_CURSOR)),
         )
+
+    def resumed_ms(self, symbols: Collection[str]) -> dict[str, int]:
+        """When a person last let a symbol be traded, for those that are not paused."""
+        names = [PAUSE_PREFIX + symbol for symbol in symbols]
+        rows = self._conn.execute(_EVERYTHING.where(risk_state.c.name.in_(names)))
+        return {
+            row.name.removeprefix(PAUSE_PREFIX): int(row.updated_ms)
+            for row in rows
+            if not row.value["paused"]
+        }
 
     def journal_id(self, fresh: str, now_ms: int) -> str:
         """The name of this database; ``fresh`` becomes it if it has none yet."""

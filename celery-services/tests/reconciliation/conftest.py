@@ -8,7 +8,7 @@ open intents and fills are those of the platform.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -29,7 +29,7 @@ from shared.orders.states import OrderState
 from shared.storage.orders import FillStore, OrderStore
 from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
-from shared.storage.tables import iteration_shards
+from shared.storage.tables import iteration_shards, plan_epochs
 from shared.testing.clock import FrozenClock
 from shared.testing.http_server import LocalServer, Reply, Request
 from shared.testing.shard_sums import want
@@ -190,10 +190,19 @@ class Scene:
     requested: list[int]
     restart: Callable[[Settings], Reconciler]
     settings: Settings
+    adjusted: Callable[..., Settings]
 
     def want(self, **directions: float) -> None:
         """Let one shard ask for Σ w d by symbol; desired_run_count is 100, factor 0.5."""
         want(self.engine, directions, self.world.clock.now_ms(), runs=50)
+
+    def journal(self, symbols: Iterable[str]) -> None:
+        """Let the journal have begun: what is held of these symbols is not from before it."""
+        with UnitOfWork(self.engine) as uow:
+            uow.conn.execute(
+                plan_epochs.insert(), [{"symbol": s, "epoch": 0, "advanced_ms": 1} for s in symbols]
+            )
+            uow.commit()
 
     def list_symbols(self, count: int) -> tuple[str, ...]:
         """Have the venue list this many more coins, all at 100 USD."""
@@ -204,14 +213,19 @@ class Scene:
                 Asset(symbol, n, 2, 40, False, False) for n, symbol in enumerate(symbols)
             )
             uow.commit()
+        self.journal(symbols)
         return symbols
 
-    def freshen(self) -> None:
+    def freshen(self, without_price: Collection[str] = ()) -> None:
         """A second later: prices have come in, sums are committed, the account is read."""
         self.world.clock.advance(1_000)
         now_ms = self.world.clock.now_ms()
         PriceStore(self.client).publish(
-            [Quote(s, price, price, now_ms, now_ms, "ws") for s, price in PRICES.items()]
+            [
+                Quote(s, price, price, now_ms, now_ms, "ws")
+                for s, price in PRICES.items()
+                if s not in without_price
+            ]
         )
         with UnitOfWork(self.engine) as uow:
             uow.conn.execute(iteration_shards.update().values(sums_tick=now_ms))
@@ -281,9 +295,11 @@ def scene(engine: Engine, redis_client: redis.Redis, settings: Settings) -> Iter
         )
         uow.commit()
     own = adjusted()
-    yield Scene(
+    found = Scene(
         world, engine, redis_client, start(own), inputs(own), gateway, requested,
-        start, own,
+        start, own, adjusted,
     )  # fmt: skip
+    found.journal(SYMBOLS)
+    yield found
     for server in servers:
         server.stop()

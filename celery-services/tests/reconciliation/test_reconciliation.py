@@ -21,7 +21,13 @@ from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.redis_keys import price
 from shared.storage.refusals import RefusalStore
 from shared.storage.risk_state import RiskStateStore
-from shared.storage.tables import iteration_shards, order_execution_log, order_fills, products
+from shared.storage.tables import (
+    iteration_shards,
+    order_execution_log,
+    order_fills,
+    plan_epochs,
+    products,
+)
 
 # 100,000 USD x 0.5 (probationary) x 40 / 100 runs = 20,000 USD
 LONG, SHORT = 40.0, -40.0
@@ -34,6 +40,16 @@ def legs(scene: Any) -> list[tuple[str, str, str, bool]]:
 def why(scene: Any, symbol: str) -> WhyEntry:
     with UnitOfWork(scene.engine) as uow:
         return ReconciliationLog(uow.conn).of_symbol(symbol, limit=1)[0]
+
+
+def resume(scene: Any, symbol: str) -> None:
+    """As the gateway does for a person."""
+    now_ms = scene.world.clock.now_ms()
+    with UnitOfWork(scene.engine) as uow:
+        risk = RiskStateStore(uow.conn)
+        risk.set_pause(symbol, False, now_ms, reason="mended", actor="somebody")
+        RefusalStore(uow.conn).forget(symbol)
+        uow.commit()
 
 
 def decisions(scene: Any) -> set[Decision]:
@@ -378,10 +394,7 @@ def test_refusals_in_a_row_halt_the_symbol_and_a_person_resumes_it(scene: Any) -
     scene.world.fail_gateway = None
     scene.cycle(2)
     assert scene.world.sizes == {}
-    with UnitOfWork(scene.engine) as uow:  # as the gateway does for a person
-        RiskStateStore(uow.conn).set_pause("BTC", False, 1, reason="mended", actor="somebody")
-        RefusalStore(uow.conn).forget("BTC")
-        uow.commit()
+    resume(scene, "BTC")
     scene.cycle(2)
     assert scene.world.sizes == {"BTC": Decimal("0.4")}
 
@@ -394,6 +407,61 @@ def test_a_halted_symbol_still_closes(scene: Any) -> None:
     scene.want(BTC=SHORT)
     scene.cycle(3)
     assert legs(scene) == [("BTC", "sell", "0.4", True)]
+
+
+def test_an_emptied_database_beside_a_venue_that_holds_positions_touches_nothing(
+    scene: Any,
+) -> None:
+    """Runs are new, and the journal knows of no fill: a person says whose those positions are."""
+    scene.world.sizes = {"BTC": Decimal("0.4"), "ETH": Decimal(-10)}
+    with UnitOfWork(scene.engine) as uow:
+        uow.conn.execute(plan_epochs.delete())
+        uow.commit()
+    scene.want(BTC=0.0, ETH=LONG, SOL=LONG)
+    scene.cycle(3)
+    assert legs(scene) == [("SOL", "buy", "200", False)]
+    entry = why(scene, "BTC")
+    assert entry.decision == "wait"
+    assert "0.4 BTC were held before this journal began" in entry.detail["reason"]
+    with UnitOfWork(scene.engine) as uow:
+        assert set(RiskStateStore(uow.conn).load().pauses) == {"BTC", "ETH"}
+    resume(scene, "BTC")
+    scene.cycle(3)
+    assert legs(scene)[1:] == [("BTC", "sell", "0.4", True)]
+    assert scene.world.sizes["ETH"] == Decimal(-10)
+
+
+def test_a_symbol_that_is_taken_out_of_the_configuration_is_closed(scene: Any) -> None:
+    scene.want(BTC=LONG, ETH=LONG)
+    scene.cycle(2)
+    scene.world.asked.clear()
+    reconciler = scene.restart(scene.adjusted(symbols=("BTC", "SOL")))
+    scene.want(BTC=LONG)
+    scene.client.delete(price("ETH"))  # nobody subscribes to it any more
+    for _ in range(3):
+        scene.freshen(without_price=("ETH",))
+        report = reconciler.reconcile()
+    assert legs(scene) == [("ETH", "sell", "10", True)]
+    assert [x.symbol for x in report.looked] == ["BTC", "SOL"]
+    assert why(scene, "ETH").detail["reason"].endswith("it is not configured any more")
+
+
+def test_what_somebody_else_traded_last_is_not_closed_with_its_symbol(scene: Any) -> None:
+    scene.want(ETH=LONG)
+    scene.cycle(2)
+    with UnitOfWork(scene.engine) as uow:  # as a trade on the venue's page is stored
+        by_hand = {"tid": 99, "time_ms": scene.world.clock.now_ms(), "intent_id": None}
+        row = uow.conn.execute(select(order_fills)).mappings().one()
+        uow.conn.execute(order_fills.insert(), {**row, **by_hand, "cloid": None, "oid": 99})
+        uow.commit()
+    scene.world.sizes["ETH"] = Decimal(20)
+    scene.world.asked.clear()
+    reconciler = scene.restart(scene.adjusted(symbols=("BTC", "SOL")))
+    for _ in range(2):
+        scene.freshen()
+        report = reconciler.reconcile()
+    assert legs(scene) == []
+    assert [x.symbol for x in report.looked] == ["BTC", "SOL"]
 
 
 def test_after_a_refusal_the_account_is_read_again_before_the_next_plan(scene: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
@@ -33,7 +33,7 @@ from shared.reconciliation.target import Demand, TargetRules
 from shared.storage import cohorts, runs, shards
 from shared.storage.balances import Balance, BalanceStore
 from shared.storage.execution_state import ExecutionState, ExecutionStateStore
-from shared.storage.positions import PositionStore
+from shared.storage.positions import PositionStore, StoredSnapshot
 from shared.storage.products import Product, ProductStore
 from shared.storage.refusals import RefusalStore
 from shared.storage.risk_state import RiskStateStore
@@ -41,6 +41,9 @@ from shared.storage.streams import PriceStore, StoredPriceError
 from worker.services.observers import ObserverClient
 
 log = structlog.get_logger(__name__)
+
+NOTHING_WANTED = Demand(weighted_direction=0.0, factor=0.0, active_runs=0, qualifying_runs=0)
+"""What the runs of a symbol ask for that is not configured any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What is known at ``at_ms``; every mapping has an entry for every symbol."""
+    """What is known at ``at_ms``; every mapping has an entry for every symbol.
+
+    ``symbols`` are the configured ones and those ``leaving``: not configured any more, and still
+    held because of the platform's own last order.
+    """
 
     at_ms: int
     symbols: tuple[str, ...]
+    leaving: frozenset[str]
     balance: Observation[Balance]
     demands: Mapping[str, Observation[Demand]]
     prices: Mapping[str, Observation[Decimal]]
@@ -120,6 +128,7 @@ class _Stored:
     balance: Observation[Balance]
     demands: Mapping[str, Observation[Demand]]
     local: Ballot
+    leaving: Mapping[str, Observation[Decimal]]
     products: Mapping[str, Product]
     pauses: Mapping[str, str]
     refusals: Mapping[str, Refusals]
@@ -153,15 +162,19 @@ class InputReader:
             asked = pool.submit(self._observers.ballots)
             stored = self._stored()
             ballots = (stored.local, *asked.result())
-        journal = self._journal(ballots)
+        symbols = (*self._limits.symbols, *sorted(stored.leaving))
+        journal = self._journal(symbols, ballots)
         now_ms = self._clock.now_ms()
-        symbols = self._limits.symbols
         return Inputs(
             at_ms=now_ms,
             symbols=symbols,
+            leaving=frozenset(stored.leaving),
             balance=stored.balance,
-            demands=stored.demands,
-            prices=self._read_prices(now_ms),
+            demands={
+                **stored.demands,
+                **dict.fromkeys(stored.leaving, Known(NOTHING_WANTED, now_ms)),
+            },
+            prices={**self._read_prices(now_ms), **stored.leaving},
             ballots=ballots,
             quorum={
                 symbol: agree(
@@ -184,17 +197,41 @@ class InputReader:
         with UnitOfWork(self._engine) as uow:
             now_ms = self._clock.now_ms()
             products = ProductStore(uow.conn).all()
+            snapshot = PositionStore(uow.conn).snapshot(LOCAL_VOTER)
+            leaving = self._leaving(uow.conn, snapshot, now_ms)
             return _Stored(
                 balance=self._balance(uow.conn, now_ms),
                 demands=self._demands(uow.conn, products, now_ms),
-                local=_local(uow.conn),
+                local=_ballot(snapshot),
+                leaving=leaving,
                 products=products,
                 pauses={
                     symbol: pause.reason or "no reason was given"
                     for symbol, pause in RiskStateStore(uow.conn).load().pauses.items()
                 },
-                refusals=RefusalStore(uow.conn).load(self._limits.symbols),
+                refusals=RefusalStore(uow.conn).load((*self._limits.symbols, *leaving)),
             )
+
+    def _leaving(
+        self, conn: Connection, snapshot: StoredSnapshot | None, now_ms: int
+    ) -> dict[str, Observation[Decimal]]:
+        """Mark prices of what is held, not configured, and ours by its last fill.
+
+        No feed follows such a symbol any more; the price that the venue valued it at will do for
+        leaving it.
+        """
+        if snapshot is None:
+            return {}
+        other = snapshot.positions.keys() - set(self._limits.symbols)
+        found: dict[str, Observation[Decimal]] = {}
+        for symbol in ExecutionStateStore(conn).ours(other):
+            mark = snapshot.marks[symbol]
+            as_of_ms = min(snapshot.venue_ms, snapshot.read_ms)
+            if mark > 0:
+                found[symbol] = aged(mark, as_of_ms, now_ms, self._limits.consensus.max_age_ms)
+            else:
+                found[symbol] = Unknown(f"the venue values it at {mark}")
+        return found
 
     def _balance(self, conn: Connection, now_ms: int) -> Observation[Balance]:
         balance = BalanceStore(conn).latest()
@@ -219,10 +256,10 @@ class InputReader:
             now_ms,
         )
 
-    def _journal(self, ballots: tuple[Ballot, ...]) -> ExecutionState:
+    def _journal(self, symbols: Sequence[str], ballots: tuple[Ballot, ...]) -> ExecutionState:
         since_ms = min((b.venue_ms for b in ballots if isinstance(b, Snapshot)), default=0)
         with UnitOfWork(self._engine) as uow:
-            return ExecutionStateStore(uow.conn).read(self._limits.symbols, since_ms)
+            return ExecutionStateStore(uow.conn).read(symbols, since_ms)
 
     def _read_prices(self, now_ms: int) -> dict[str, Observation[Decimal]]:
         found: dict[str, Observation[Decimal]] = {}
@@ -252,8 +289,7 @@ class InputReader:
         return Known(PlanFilters(filters, self._limits.minimum_trade_usd), now_ms)
 
 
-def _local(conn: Connection) -> Ballot:
-    stored = PositionStore(conn).snapshot(LOCAL_VOTER)
+def _ballot(stored: StoredSnapshot | None) -> Ballot:
     if stored is None:
         return Absence(LOCAL_VOTER, "the account has never been read")
     return Snapshot.read_at(

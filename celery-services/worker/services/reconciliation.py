@@ -94,20 +94,24 @@ class Reconciler:
         inputs = self._inputs.gather()
         wanted = targets(inputs.account_value, inputs.demands, self._limits.target)
         looked = tuple(
-            Looked(
-                wanted[symbol],
-                decide(
-                    wanted[symbol],
-                    inputs.quorum[symbol],
-                    inputs.prices[symbol],
-                    inputs.executions[symbol],
-                    inputs.filters[symbol],
-                    inputs.pauses.get(symbol, ""),
-                ),
-            )
+            Looked(wanted[symbol], self._verdict(inputs, wanted[symbol]))
             for symbol in inputs.symbols
         )
         return Report(inputs, looked)
+
+    def _verdict(self, inputs: Inputs, target: Target) -> Verdict:
+        symbol = target.symbol
+        verdict = decide(
+            target,
+            inputs.quorum[symbol],
+            inputs.prices[symbol],
+            inputs.executions[symbol],
+            inputs.filters[symbol],
+            inputs.pauses.get(symbol, ""),
+        )
+        if symbol not in inputs.leaving:
+            return verdict
+        return replace(verdict, reason=f"{verdict.reason}; it is not configured any more")
 
     def reconcile(self) -> Report:
         """One look and its orders: reasons first, then closes, then what may be opened."""
@@ -185,11 +189,15 @@ class Reconciler:
         return replace(looked, reply=reply)
 
     def _write(self, inputs: Inputs, looked: Iterable[Looked]) -> None:
-        entries = [self._entry(inputs, x) for x in looked]
+        seen = list(looked)
+        entries = [self._entry(inputs, x) for x in seen]
+        held = [x.verdict for x in seen if x.verdict.held_before and x.symbol not in inputs.pauses]
 
         def write() -> None:
             with UnitOfWork(self._engine) as uow:
                 ReconciliationLog(uow.conn).add(entries)
+                for verdict in held:
+                    self._halt(uow.conn, verdict.symbol, verdict.reason, inputs.at_ms)
                 uow.commit()
 
         retry_deadlocks(write)
@@ -210,15 +218,14 @@ class Reconciler:
                 ReconciliationLog(uow.conn).complete(entries)
                 RefusalStore(uow.conn).save(changed, inputs.at_ms)
                 for symbol in halted:
-                    self._halt(uow.conn, symbol, changed[symbol], inputs.at_ms)
+                    self._halt(uow.conn, symbol, _refused(changed[symbol]), inputs.at_ms)
                 uow.commit()
 
         if entries:
             retry_deadlocks(write)
 
-    def _halt(self, conn: Connection, symbol: str, refusals: Refusals, now_ms: int) -> None:
+    def _halt(self, conn: Connection, symbol: str, reason: str, now_ms: int) -> None:
         """Stop opening orders of a symbol until a person resumes it."""
-        reason = f"{refusals.count} orders in a row were refused; the last: {refusals.said}"
         RiskStateStore(conn).set_pause(symbol, True, now_ms, reason=reason, actor="reconciliation")
         log.error("symbol_halted", symbol=symbol, reason=reason)
 
@@ -241,6 +248,10 @@ class Reconciler:
                 instruments.record_vote(vote.voter, _vote(consensus, vote.voter))
         if inputs.needs_reading or any(x.reply is not None for x in looked):
             self._request_reading()
+
+
+def _refused(refusals: Refusals) -> str:
+    return f"{refusals.count} orders in a row were refused; the last: {refusals.said}"
 
 
 def _vote(consensus: Consensus, voter: str) -> str:

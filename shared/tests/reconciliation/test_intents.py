@@ -17,7 +17,7 @@ from shared.reconciliation.target import Target
 TARGET = Target("BTC", Known(Decimal(1_000), 1))
 FLAT = Consensus("BTC", Known(Decimal(0), 1), (), ("local", "a"), (), ())
 PRICE = Known(Decimal(100), 1)
-IDLE = Known(Execution(plan_epoch=4, open_intent=None, settled_ms=0), 1)
+IDLE = Known(Execution(plan_epoch=4, open_intent=None, settled_ms=1), 1)
 FILTERS = Known(PlanFilters(OrderFilters(2), Decimal(50)), 1)
 
 
@@ -51,6 +51,16 @@ def test_any_input_that_is_not_known_means_no_order(what: str, missing: object) 
     assert found.decision is Decision.UNKNOWN
     assert found.plan is None
     assert found.intent_id is None
+
+
+def test_what_was_held_before_the_journal_began_is_left_to_a_person() -> None:
+    new = Known(Execution(plan_epoch=0, open_intent=None, settled_ms=0), 1)
+    held = replace(FLAT, position=Known(Decimal("-0.50"), 1))
+    for wanted in (Decimal(1_000), Decimal(0), Decimal(-50)):
+        found = verdict(replace(TARGET, notional=Known(wanted, 1)), held, execution=new)
+        assert (found.decision, found.held_before, found.plan) == (Decision.WAIT, True, None)
+        assert found.reason.startswith("-0.5 BTC were held before this journal began")
+    assert verdict(execution=new).decision is Decision.TRADE
 
 
 def test_an_unknown_position_means_no_order_even_toward_flat() -> None:
