@@ -136,8 +136,8 @@ class RunStore(Protocol):
     def count(self) -> PopulationCount:
         """Size of the population."""
 
-    def occupancy(self) -> dict[int, int]:
-        """Active runs per shard; shards without any are left out."""
+    def occupancy(self, shard_ids: Collection[int] | None = None) -> dict[int, int]:
+        """Active runs of these shards, or of all; shards without any are left out."""
 
     def symbol_counts(self) -> dict[int, int]:
         """Active runs per product id."""

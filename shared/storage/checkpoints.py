@@ -15,6 +15,8 @@ from shared.ports import RunIds
 from shared.providence.run_state import Records, new_records, pack, unpack
 from shared.storage.tables import run_checkpoints as t
 
+_ROWS_PER_INSERT: Final = 5_000
+"""About 3 MB; a server may refuse packets of more than 16 MB."""
 _INSERT: Final = text(
     """
     INSERT INTO run_checkpoints (run_id, tick, record, live_pnl)
@@ -38,19 +40,19 @@ _PRUNE: Final = text(
 
 def insert(conn: Connection, records: Records) -> None:
     """Add a checkpoint of each record at its own tick."""
-    if not len(records):
-        return
-    rows = [
-        (run_id, tick, blob.hex(), live_pnl)
-        for run_id, tick, blob, live_pnl in zip(
-            records["run_id"].tolist(),
-            records["tick"].tolist(),
-            pack(records),
-            records["live_pnl"].tolist(),
-            strict=True,
-        )
-    ]
-    conn.execute(_INSERT, {"rows": orjson.dumps(rows).decode()})
+    for start in range(0, len(records), _ROWS_PER_INSERT):
+        part = records[start : start + _ROWS_PER_INSERT]
+        rows = [
+            (run_id, tick, blob.hex(), live_pnl)
+            for run_id, tick, blob, live_pnl in zip(
+                part["run_id"].tolist(),
+                part["tick"].tolist(),
+                pack(part),
+                part["live_pnl"].tolist(),
+                strict=True,
+            )
+        ]
+        conn.execute(_INSERT, {"rows": orjson.dumps(rows).decode()})
 
 
 def replace(conn: Connection, records: Records) -> None:

@@ -86,9 +86,9 @@ class MariaRunStore:
         """Size of the population."""
         return self._read(runs.count)
 
-    def occupancy(self) -> dict[int, int]:
-        """Active runs per shard; shards without any are left out."""
-        return self._read(runs.occupancy)
+    def occupancy(self, shard_ids: Collection[int] | None = None) -> dict[int, int]:
+        """Active runs of these shards, or of all; shards without any are left out."""
+        return self._read(lambda conn: runs.occupancy(conn, shard_ids))
 
     def symbol_counts(self) -> dict[int, int]:
         """Active runs per product id."""

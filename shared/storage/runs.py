@@ -51,6 +51,8 @@ _COMPLETE: Final = text(
     """
 )
 _SHARDS_PER_STATEMENT: Final = 20
+_ROWS_PER_INSERT: Final = 2_000
+"""About 3 MB; a server may refuse packets of more than 16 MB."""
 _REASONS: Final = {f"r{reason.value}": reason.name.lower() for reason in Reason}
 
 
@@ -147,8 +149,8 @@ def add(
         }
         for state, shard_id in zip(_plain(records), shard_ids.tolist(), strict=True)
     ]
-    if rows:
-        conn.execute(insert(t), rows)
+    for start in range(0, len(rows), _ROWS_PER_INSERT):
+        conn.execute(insert(t), rows[start : start + _ROWS_PER_INSERT])
 
 
 def ask_to_exit(conn: Connection, run_ids: Collection[int] | None, reason: str) -> RunIds:

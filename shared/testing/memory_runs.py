@@ -126,9 +126,10 @@ class MemoryRunStore:
         active = self._active()
         return PopulationCount(len(active), sum(not row.exit_tick for row in active))
 
-    def occupancy(self) -> dict[int, int]:
-        """Active runs per shard; shards without any are left out."""
-        return _tally([row.shard_id for row in self._active()])
+    def occupancy(self, shard_ids: Collection[int] | None = None) -> dict[int, int]:
+        """Active runs of these shards, or of all; shards without any are left out."""
+        shards = [row.shard_id for row in self._active()]
+        return _tally([s for s in shards if shard_ids is None or s in shard_ids])
 
     def symbol_counts(self) -> dict[int, int]:
         """Active runs per product id."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from shared.ports import SentIteration
 from shared.testing.clock import FrozenClock
-from shared.testing.memory_runs import MemoryRunStore, MemorySentIterations
+from shared.testing.memory_runs import MemoryRun, MemoryRunStore, MemorySentIterations
 from worker.services.scheduler import (
     Schedule,
     ScheduleResult,
@@ -72,6 +73,30 @@ def test_shards_hold_the_desired_runs(runs: int, shards: int) -> None:
     made = Rig(runs)
     made.tick(TICK)
     assert len(made.runs.shards()) == shards
+
+
+def test_shards_of_a_population_made_smaller_are_stepped_while_runs_live_in_them(
+    rig: Rig,
+) -> None:
+    """And again when it is made larger: nothing of them is forgotten."""
+    rig.runs.rows[7] = MemoryRun(run_id=7, shard_id=2, product_id=1)
+    rig.schedule = replace(rig.schedule, desired_run_count=100)
+    assert rig.tick(TICK + 5000).sent == 2
+    assert rig.queue.tasks == [[0], [2]]
+    rig.commit(0, TICK + 5000)
+    rig.commit(2, TICK + 5000)
+    rig.runs.rows[7].active = False
+    assert rig.tick(TICK + 40_000).sent == 1
+    rig.commit(0, TICK + 40_000)
+    rig.schedule = replace(rig.schedule, desired_run_count=400)
+    assert rig.tick(TICK + 80_000).sent == 4
+
+
+def test_a_clock_set_back_by_an_hour_holds_no_shard_back(rig: Rig) -> None:
+    rig.tick(TICK + 5000)
+    rig.clock.advance(-3_600_000)
+    assert rig.tick(TICK + 5000) == ScheduleResult(sent=4, skipped=0)
+    assert rig.tick(TICK + 5000) == ScheduleResult(sent=0, skipped=4)
 
 
 def test_sends_are_spaced_over_the_jitter(rig: Rig) -> None:

@@ -120,6 +120,11 @@ def test_a_sampler_that_fell_behind_is_reported(bench: Bench) -> None:
     assert "sampler_behind" in bench.audit()[1]
 
 
+def test_a_clock_that_was_set_back_behind_the_samples_is_reported(bench: Bench) -> None:
+    bench.clock.advance(-3_600_000)
+    assert "clock_set_back" in bench.audit()[1]
+
+
 def test_a_platform_that_starts_after_a_day_is_not_behind_yet(bench: Bench) -> None:
     bench.clock.advance(86_400_000)
     began = bench.clock.now_ms() - INTERVAL

@@ -117,6 +117,9 @@ def _check_series(
         report.gaps = store.gaps(interval_ms, first, newest) if first <= newest else []
     if report.gaps:
         log.warning("sample_gaps", ticks=len(report.gaps), first=report.gaps[0])
+    if newest - now_ms > 3 * interval_ms:
+        # The sampler waits until the clock is past its newest row; nothing is traded until then.
+        log.error("clock_set_back", newest_tick=newest, ahead_ms=newest - now_ms)
     if now_ms - max(newest, since_ms) > 3 * interval_ms:
         log.error("sampler_behind", newest_tick=newest, behind_ms=now_ms - newest)
 

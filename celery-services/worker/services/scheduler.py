@@ -94,21 +94,25 @@ def schedule_iterations(
     """Send (shard, ``tick_ms``) for every shard that has neither stepped nor been sent it.
 
     ``tick_ms`` is the newest committed tick. A shard that is held back loses no sample: its next
-    iteration steps through every tick since its last. Missing shards are made first.
+    iteration steps through every tick since its last. Missing shards are made first; those that the
+    population needs no more are sent one for as long as a run lives in them.
     """
     shards = runs.shards()
     missing = set(range(schedule.shard_count)) - {shard.shard_id for shard in shards}
     if missing:
         runs.create_shards(missing, tick_ms, schedule.interval_ms)
+    surplus = {s.shard_id for s in shards if s.shard_id >= schedule.shard_count}
+    deserted = surplus - runs.occupancy(surplus).keys() if surplus else surplus
     outstanding = sent.read()
     now_ms = clock.now_ms()
     due, skipped = [], 0
     for shard in sorted(shards, key=lambda shard: (shard.last_tick, shard.shard_id)):
-        if shard.last_tick >= tick_ms:
+        if shard.last_tick >= tick_ms or shard.shard_id in deserted:
             continue
         last = outstanding.get(shard.shard_id)
         waits = last is not None and last.tick_ms > shard.last_tick
-        if waits and last and now_ms - last.sent_ms < schedule.resend_after_secs * 1000:
+        # A sending in the future is one from before the clock was set back.
+        if waits and last and abs(now_ms - last.sent_ms) < schedule.resend_after_secs * 1000:
             skipped += 1
         else:
             due.append(shard.shard_id)

@@ -13,7 +13,7 @@ from shared.ports import IterationCommit, PopulationCount, RunStore
 from shared.providence.codes import Reason, Status
 from shared.providence.run_state import Records, from_json, join
 from shared.providence.step import FILL_DTYPE, Fills
-from shared.storage import tables
+from shared.storage import checkpoints, runs, tables
 from shared.storage.run_store import MariaRunStore
 from shared.storage.runs import assign_height
 from shared.storage.runs import request_exits as request_exits_now
@@ -114,6 +114,19 @@ def test_born_runs_are_members_with_their_records(store: RunStore) -> None:
     assert store.births(born["run_id"]).tobytes() == born.tobytes()
     assert store.checkpoints(born["run_id"], TICK).tobytes() == born.tobytes()
     assert len(store.checkpoints(born["run_id"], TICK - 1)) == 0
+
+
+def test_many_births_take_several_statements_and_are_all_there(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server refuses a packet that is too large; the transaction is one whatever their number."""
+    for module in (runs, checkpoints):
+        monkeypatch.setattr(module, "_ROWS_PER_INSERT", 2)
+    store = MariaRunStore(engine.begin, FrozenClock())
+    store.create_shards([0], TICK, 1000)
+    born = spawn(store, 5)
+    assert store.members(0).run_ids.tolist() == [1, 2, 3, 4, 5]
+    assert store.births(born["run_id"]).tobytes() == born.tobytes()
 
 
 def test_births_change_the_version_of_their_shard_only(store: RunStore) -> None:
