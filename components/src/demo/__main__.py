@@ -67,6 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads any more, as in `make demo | head`: everything was stopped on the way here.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say("stopped, because its output was closed")
+        return INTERRUPTED
 
 
 def _parser() -> Parser:

@@ -6,10 +6,9 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -20,16 +19,16 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from demo.drawing import chart, clock, format_price, sparkline, thin
 from demo.readings import OrderReading, PositionReading, PriceReading
 from demo.session import State
 from demo.supervisor import FATAL, RUNNING, ProcessInfo
-from demo.web import WebPages
 
 PLAIN_EVERY_SECS = 10.0
 SPARK_POINTS = 24
-WIDE_COLUMNS = 110
+WIDE_COLUMNS, ROOMY_COLUMNS = 120, 140
 MIN_CHART_ROWS = 5
-_BARS = "▁▂▃▄▅▆▇█"
+MIN_ORDERS = 2
 _OLD_PRICE_SECS = 3.0
 _GAIN, _LOSS, _QUIET, _ALERT, _NAME = "green", "red", "bright_black", "yellow", "bold"
 _STATE_STYLES = {
@@ -130,31 +129,36 @@ class Screen:
             kept.append(price.mid)
 
     def render(self, state: State, width: int, height: int) -> RenderableType:
-        """The screen for a terminal of this size; one column where it is narrow."""
+        """The screen for a terminal of this size; one column where it is narrow.
+
+        What does not fit is left out, the least important first; the last line says how to stop.
+        """
         if width >= WIDE_COLUMNS:
             return self._wide(state, width, height)
-        return Group(*self._narrow(state))
+        return Group(*self._narrow(state, width, height))
 
     def _wide(self, state: State, width: int, height: int) -> RenderableType:
         symbols = len(state.plan.settings.reconciliation_engine.symbols)
         top_rows = max(symbols, 4) + 4
-        process_rows = -(-len(state.processes) // 4) + 3 + (state.plan.pages is not None)
+        process_rows, processes = self._processes(
+            state, columns=4, rows=height - 3 - top_rows - symbols - 3
+        )
         middle_rows = max(height - 3 - top_rows - process_rows, 6)
         layout = Layout()
         layout.split_column(
             Layout(_header(state, wide=True), size=3),
             Layout(name="top", size=top_rows),
             Layout(name="middle", size=middle_rows),
-            Layout(_processes_panel(state, columns=4), size=process_rows),
+            Layout(processes, size=process_rows),
         )
         layout["top"].split_row(
-            Layout(self._prices_panel(state), ratio=5),
-            Layout(_population_panel(state), ratio=4),
+            Layout(self._prices_panel(state, width * 5 // 13 - 33), ratio=5),
+            Layout(_population_panel(state, width * 4 // 13 - 39), ratio=4),
             Layout(_equity_panel(state), ratio=4),
         )
         layout["middle"].split_row(
             Layout(name="account", ratio=3),
-            Layout(_orders_panel(state), ratio=2),
+            Layout(_orders_panel(state), ratio=2 if width >= ROOMY_COLUMNS else 3),
         )
         chart_rows = middle_rows - symbols - 3
         if chart_rows < MIN_CHART_ROWS:
@@ -166,21 +170,42 @@ class Screen:
             )
         return layout
 
-    def _narrow(self, state: State) -> list[RenderableType]:
-        return [
-            _header(state, wide=False),
-            self._prices_panel(state),
-            _positions_panel(state),
-            _orders_panel(state, limit=4),
-            _population_panel(state),
-            _processes_panel(state, columns=3),
-        ]
+    def _narrow(self, state: State, width: int, height: int) -> list[RenderableType]:
+        symbols = len(state.plan.settings.reconciliation_engine.symbols)
+        left = height - 4 - 1
+        shown = set()
+        for name, rows in (
+            ("positions", symbols + 3),
+            ("prices", symbols + 3),
+            ("orders", MIN_ORDERS + 3),
+            ("population", len(state.snapshot.population) + 3),
+        ):
+            if rows <= left:
+                shown.add(name)
+                left -= rows
+        process_rows, processes = self._processes(state, columns=max(width // 26, 1), rows=left + 1)
+        orders = MIN_ORDERS + left + 1 - process_rows
+        panels: dict[str, RenderableType] = {
+            "prices": self._prices_panel(state),
+            "positions": _positions_panel(state),
+            "orders": _orders_panel(state, limit=orders),
+            "population": _population_panel(state),
+        }
+        fitting = (panel for name, panel in panels.items() if name in shown)
+        return [_header(state, wide=False), *fitting, processes]
 
-    def _prices_panel(self, state: State) -> Panel:
+    def _processes(self, state: State, columns: int, rows: int) -> tuple[int, RenderableType]:
+        """Every process where ``rows`` suffice, else one line; and the rows it takes."""
+        needed = -(-len(state.processes) // columns) + 2 + len(_footer(state, columns))
+        if needed <= rows:
+            return needed, _processes_panel(state, columns)
+        return 1, _processes_line(state)
+
+    def _prices_panel(self, state: State, points: int = SPARK_POINTS) -> Panel:
         table = _table("", "mid", "", "age")
         table.columns[1].justify = table.columns[3].justify = "right"
         for price in state.snapshot.prices:
-            history = self._prices.get(price.symbol, ())
+            history = list(self._prices.get(price.symbol, ()))[-points:]
             table.add_row(
                 Text(price.symbol, _NAME),
                 format_price(price.mid),
@@ -205,9 +230,9 @@ def _header(state: State, *, wide: bool) -> Panel:
     facts = Text.assemble(
         *_fact("ticks", f"{snapshot.ticks:,}"),
         *_fact("lag", _lag(state)),
-        *_fact("iterations", f"{snapshot.iterations:,}"),
         *_fact("runs", f"{snapshot.runs_active:,}"),
         *_fact("errors", str(state.errors), _LOSS if state.errors else ""),
+        *_fact("iterations", f"{snapshot.iterations:,}"),
     )
     if snapshot.faults:
         facts = Text(snapshot.faults[0], _LOSS, overflow="ellipsis")
@@ -234,16 +259,18 @@ def _lag(state: State) -> str:
     return f"{max(state.snapshot.at_ms - committed, 0) / 1000:.1f} s"
 
 
-def _population_panel(state: State) -> Panel:
-    rows = state.snapshot.population
-    table = _table("interpretation", "runs", "", "mean PnL")
-    table.columns[1].justify = table.columns[3].justify = "right"
+def _population_panel(state: State, bar: int = 8) -> Panel:
+    """``bar``: cells of the longest bar, at most 8; without room for one there is none."""
+    rows, bar = state.snapshot.population, min(bar, 8)
+    table = _table("interpretation", "runs", *([""] if bar > 0 else []), "mean PnL")
+    table.columns[1].justify = table.columns[-1].justify = "right"
     largest = max((row.active for row in rows), default=1)
     for row in rows:
+        length = Text("▇" * max(round(bar * row.active / largest), 1), "cyan")
         table.add_row(
             Text(row.interpretation, _NAME),
             f"{row.active:,}",
-            Text("▇" * max(round(8 * row.active / largest), 1), "cyan"),
+            *([length] if bar > 0 else []),
             _signed(row.mean_pnl_usd, 2),
         )
     return _panel(table, "population", empty="no run is alive yet")
@@ -261,7 +288,7 @@ def _equity_panel(state: State) -> Panel:
     )
     counts = state.snapshot.counts
     orders = Text.assemble(
-        *_fact("orders sent", str(counts.sent)),
+        *_fact("sent", str(counts.sent)),
         *_fact("filled", str(counts.filled), _GAIN if counts.filled else ""),
         *_fact("unknown", str(counts.unknown), _LOSS if counts.unknown else ""),
     )
@@ -274,7 +301,7 @@ def _equity_panel(state: State) -> Panel:
 
 
 def _equity_chart(state: State, columns: int, rows: int) -> Panel:
-    equity = _thin(state.snapshot.equity, columns)
+    equity = thin(state.snapshot.equity, columns)
     grid = Table.grid(padding=(0, 1))
     grid.add_column(justify="right", style=_QUIET)
     grid.add_column(no_wrap=True)
@@ -329,14 +356,33 @@ def _processes_panel(state: State, columns: int) -> Panel:
     rows = -(-len(cells) // columns) if cells else 0
     for row in range(rows):
         grid.add_row(*cells[row::rows])
-    footer = [Text("Ctrl-C stops every process; logs are in .local/demo/logs", _QUIET)]
+    return Panel(
+        Group(grid, *_footer(state, columns)),
+        title="processes",
+        title_align="left",
+        border_style=_QUIET,
+    )
+
+
+def _processes_line(state: State) -> Text:
+    """How many run, and the names of those that do not."""
+    idle = [info for info in state.processes if info.state != RUNNING]
+    count, total = len(state.processes) - len(idle), len(state.processes)
+    line = Text(" ", no_wrap=True, overflow="ellipsis")
+    line.append("● ", _ALERT if idle else _GAIN)
+    line.append(f"{count} of {total} processes run")
+    for info in idle:
+        line.append(f"  {info.name} {info.state.lower()}", _LOSS if info.state == FATAL else _ALERT)
+    return line.append("  Ctrl-C stops them", _QUIET)
+
+
+def _footer(state: State, columns: int) -> list[Text]:
+    """How to stop, and the pages for a browser: in one line where there is room."""
+    lines = ["Ctrl-C stops every process; logs are in .local/demo/logs"]
     if state.plan.pages is not None:
-        footer.append(_pages(state.plan.pages, state.plan.paths.home))
-    return Panel(Group(grid, *footer), title="processes", title_align="left", border_style=_QUIET)
-
-
-def _pages(pages: WebPages, home: Path) -> Text:
-    return Text("  ".join(pages.lines(home)), _QUIET, no_wrap=True, overflow="ellipsis")
+        pages = state.plan.pages.lines(state.plan.paths.home)
+        lines += ["  ".join(pages)] if columns > 3 else pages
+    return [Text(line, _QUIET, no_wrap=True, overflow="ellipsis") for line in lines]
 
 
 def _process(info: ProcessInfo, restarts: int) -> Text:
@@ -401,57 +447,3 @@ def _trend_style(values: Sequence[float] | deque[float]) -> str:
     if len(values) < 2 or values[-1] == values[0]:
         return _QUIET
     return _GAIN if values[-1] > values[0] else _LOSS
-
-
-def _thin(values: Sequence[float], points: int) -> list[float]:
-    """At most ``points`` of the values, evenly spread, the last among them."""
-    if len(values) <= points:
-        return list(values)
-    step = (len(values) - 1) / (points - 1)
-    return [values[round(index * step)] for index in range(points)]
-
-
-def sparkline(values: Iterable[float]) -> str:
-    """One bar per value, from the lowest to the highest of them."""
-    numbers = list(values)
-    if not numbers:
-        return ""
-    low, high = min(numbers), max(numbers)
-    if high == low:
-        return _BARS[3] * len(numbers)
-    return "".join(_BARS[round((n - low) / (high - low) * (len(_BARS) - 1))] for n in numbers)
-
-
-def chart(values: Sequence[float], rows: int) -> list[str]:
-    """The values as bars over several lines, top line first; none without values."""
-    if not values or rows < 1:
-        return []
-    low, high = min(values), max(values)
-    steps = rows * len(_BARS)
-    heights = [
-        steps // 2 if high == low else 1 + round((v - low) / (high - low) * (steps - 1))
-        for v in values
-    ]
-    return [
-        "".join(_bar(height - row * len(_BARS)) for height in heights)
-        for row in reversed(range(rows))
-    ]
-
-
-def _bar(height: int) -> str:
-    """One cell of a bar that reaches ``height`` eighths above the cell's floor."""
-    return _BARS[min(height, len(_BARS)) - 1] if height > 0 else " "
-
-
-def format_price(price: float) -> str:
-    """Five significant figures at least, whole dollars never cut."""
-    if price >= 10_000:
-        return f"{price:,.1f}"
-    return f"{price:,.5g}" if price < 1 else f"{price:,.{4 - len(str(int(price))) + 1}f}"
-
-
-def clock(secs: int) -> str:
-    """Minutes and seconds, with hours once there are any."""
-    minutes, rest = divmod(secs, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -88,3 +88,17 @@ def test_it_runs_as_a_module_from_any_folder(tmp_path: Path) -> None:
         check=True,
     )
     assert completed.stdout.startswith("usage: python -m demo")
+
+
+def test_a_closed_output_is_a_reason_to_stop_not_a_traceback() -> None:
+    """``make demo | head``: the session stops everything on its way out."""
+    script = (
+        "import demo.__main__ as demo\n"
+        "def write(*_): raise BrokenPipeError\n"
+        "demo._run = write\n"
+        "raise SystemExit(demo.main([]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "demo: stopped, because its output was closed\n")

@@ -8,18 +8,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from demo.drawing import chart, clock, format_price, sparkline
 from demo.readings import Snapshot
 from demo.session import State
-from demo.view import (
-    PlainView,
-    Screen,
-    chart,
-    clock,
-    format_price,
-    make_view,
-    plain_line,
-    sparkline,
-)
+from demo.view import PlainView, Screen, make_view, plain_line
 from demo.web import WebPages
 
 
@@ -70,6 +62,32 @@ def test_a_wide_screen_shows_account_and_queues(state: State) -> None:
     assert "errors 3" in text
     assert max(len(line) for line in text.splitlines()) <= 150
     assert len(text.splitlines()) <= 40
+
+
+@pytest.mark.parametrize("size", [(60, 24), (80, 24), (80, 40), (120, 24), (120, 40)])
+def test_what_matters_is_whole_on_every_usual_terminal(state: State, size: tuple[int, int]) -> None:
+    processes = tuple(replace(state.processes[0], name=f"process_{n}") for n in range(18))
+    lines = drawn(replace(state, processes=processes), *size).splitlines()
+    assert len(lines) <= size[1]
+    assert max(len(line) for line in lines) <= size[0]
+    for expected in (
+        "errors 3",
+        " BTC ",
+        "83,735.5",
+        "0.1 s",
+        "+1,190",
+        "3/3",
+        "sell 0.214",
+        "filled",
+        "unknown ",
+        "Ctrl-C stops",
+    ):
+        assert any(expected in line for line in lines), expected
+
+
+def test_a_short_screen_names_the_processes_that_do_not_run(state: State) -> None:
+    last = drawn(state, 80, 24).rstrip().splitlines()[-1]
+    assert "take_profit fatal" in last
 
 
 def test_positions_show_desired_actual_and_gap(state: State) -> None:
