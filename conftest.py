@@ -26,6 +26,11 @@ TEST_PRIVATE_KEY = "0x" + "11" * 32
 TEST_WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 
 
+def pytest_configure() -> None:
+    """Compiled kernels are kept where the demo keeps them: no test compiles what another has."""
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(PROJECT_ROOT / ".local" / "numba"))
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A real Redis on a free loopback port, for the whole session."""
