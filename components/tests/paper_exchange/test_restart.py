@@ -22,6 +22,7 @@ from hyperliquid.utils.types import Cloid
 
 from paper_exchange.__main__ import build, main, parser
 from paper_exchange.exchange import BrokenVenueError
+from shared.testing.servers import wait_until
 
 GTC = {"limit": {"tif": "Gtc"}}
 
@@ -209,8 +210,7 @@ def test_replayed_data_is_served_and_stays_after_its_end(
     path = tmp_path / "perp_BTC_1m.csv"
     path.write_text("timestamp_ms,open,high,low,close,volume\n" + "\n".join(rows) + "\n")
     venue = start_paper("--data", str(path), "--speed", "240", "--no-rate-limit")
-    time.sleep(1.5)
-    assert venue.info("allMids")["BTC"] == "50003.5"
+    wait_until(lambda: venue.info("allMids")["BTC"] == "50003.5", 30, "the end of the data")
     history = venue.info("paperHistory", coins=["BTC"], spacingMs=1000, count=30)
     values = [float(px) for px in history["prices"]["BTC"]]
     assert max(abs(b / a - 1) for a, b in itertools.pairwise(values)) < 0.003
