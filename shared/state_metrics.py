@@ -87,6 +87,10 @@ DECLARED: tuple[Declared, ...] = (
     _gauge("t3_open_orders", "Orders that are not final, by state.", "state"),
     _gauge("t3_unknown_order_age_seconds", "Age of the oldest order in doubt.", "symbol"),
     _gauge("t3_undelivered_alerts", "Messages to people that wait for delivery."),
+    _gauge(
+        "t3_backup_age_seconds",
+        "Age of the newest backup; of the database, while there has been none.",
+    ),
     # venue and market data
     _gauge("t3_price_age_seconds", "Age of the newest price.", "symbol"),
     _gauge("t3_venue_budget_left_ratio", "Share of the request budget that is left.", "address"),

@@ -456,6 +456,15 @@ alert_outbox = Table(
 )
 """Messages to people: one row per episode of a subject (`shared.alerts.rules`)."""
 
+backups = Table(
+    "backups",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("finished_ms", BigInteger, nullable=False),
+    **INNODB,
+)
+"""Each backup that `make backup` has finished: one row a day, so that an old one is noticed."""
+
 attribution = Table(
     "attribution",
     metadata,

@@ -17,7 +17,7 @@ from shared.storage.balances import BalanceStore
 from shared.storage.orders import OrderRecord, OrderStore
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.risk_state import RiskState, RiskStateStore
-from shared.storage.tables import epochs, runs
+from shared.storage.tables import backups, config_versions, epochs, runs
 
 Values = dict[str, dict[Labels, float]]
 _OPEN_STATES = (OrderState.PENDING, OrderState.SENT, OrderState.RESTING, OrderState.UNKNOWN)
@@ -35,6 +35,7 @@ def read(conn: Connection, settings: Settings, now_ms: int) -> Reading:
         **_orders(OrderStore(conn).open_orders(), symbols, now_ms),
         **_looks(looks, now_ms),
         "t3_undelivered_alerts": {(): float(AlertOutbox(conn).counts().get("pending", 0))},
+        **_backup(conn, now_ms),
     }
 
 
@@ -104,6 +105,14 @@ def _orders(found: Sequence[OrderRecord], symbols: Sequence[str], now_ms: int) -
             age_secs = (now_ms - (order.sent_ms or order.created_ms)) / 1000
             doubtful[order.symbol,] = max(doubtful.get((order.symbol,), 0.0), age_secs)
     return {"t3_open_orders": states, "t3_unknown_order_age_seconds": doubtful}
+
+
+def _backup(conn: Connection, now_ms: int) -> Values:
+    """An account that was never backed up is as old as its first configuration."""
+    since = conn.scalar(select(func.max(backups.c.finished_ms)))
+    if since is None:
+        since = conn.scalar(select(func.min(config_versions.c.created_ms)))
+    return {} if since is None else {"t3_backup_age_seconds": {(): (now_ms - since) / 1000}}
 
 
 def _looks(looks: Sequence[WhyEntry], now_ms: int) -> Values:

@@ -33,7 +33,7 @@ from shared.storage.orders import OrderStore
 from shared.storage.risk_state import RiskStateStore
 from shared.storage.run_store import MariaRunStore
 from shared.storage.streams import PriceStore
-from shared.storage.tables import reconciliation_log
+from shared.storage.tables import backups, config_versions, reconciliation_log
 from shared.testing.clock import FrozenClock
 from shared.testing.run_world import RunWorld
 from shared.testing.servers import wait_until
@@ -119,6 +119,20 @@ def test_an_order_in_doubt_ages(engine: Engine, settings: Settings) -> None:
     reading = _read(engine, settings)
     assert reading["t3_unknown_order_age_seconds"]["BTC",] == 70
     assert reading["t3_open_orders"]["UNKNOWN",] == 1
+
+
+def test_the_newest_backup_counts_and_before_it_the_first_configuration(
+    engine: Engine, settings: Settings
+) -> None:
+    assert "t3_backup_age_seconds" not in _read(engine, settings)
+    with engine.begin() as conn:
+        first = {"version": "1", "content": {}, "created_ms": NOW_MS - 9_000}
+        conn.execute(insert(config_versions), first)
+    assert _read(engine, settings)["t3_backup_age_seconds"] == {(): 9.0}
+    with engine.begin() as conn:
+        ages = (7_000, 2_000)
+        conn.execute(insert(backups), [{"finished_ms": NOW_MS - age} for age in ages])
+    assert _read(engine, settings)["t3_backup_age_seconds"] == {(): 2.0}
 
 
 def test_ticks_shards_and_population(engine: Engine, settings: Settings) -> None:
