@@ -13,7 +13,14 @@ from typing import Any
 
 from shared.exchange.precision import plain
 from shared.observation import Known, Observation, Stale, Unknown
-from shared.risk.limits import AccountFacts, DayBaseline, OrderFacts, RiskFacts, RiskLimits
+from shared.risk.limits import (
+    AccountFacts,
+    DayBaseline,
+    KillSwitch,
+    OrderFacts,
+    RiskFacts,
+    RiskLimits,
+)
 
 BPS = Decimal(10_000)
 
@@ -53,17 +60,17 @@ def daily_loss(account: AccountFacts, baseline: DayBaseline) -> Decimal:
     return (baseline.account_value - account.account_value) / baseline.account_value
 
 
-def _kill_switch(order: OrderFacts, facts: RiskFacts, limits: RiskLimits) -> Blocked | None:
-    if not facts.kill_switch.engaged:
-        return None
-    switch = facts.kill_switch
-    return Blocked("kill_switch", f"set by {switch.actor}: {switch.reason}", "not set")
+def forbids_opening(switch: KillSwitch, pause_reason: str) -> Blocked | None:
+    """What a person or the risk manager has forbidden: everything, or this symbol."""
+    if switch.engaged:
+        return Blocked("kill_switch", f"set by {switch.actor}: {switch.reason}", "not set")
+    if pause_reason:
+        return Blocked("symbol_paused", pause_reason, "not paused")
+    return None
 
 
-def _symbol_paused(order: OrderFacts, facts: RiskFacts, limits: RiskLimits) -> Blocked | None:
-    if not facts.pause_reason:
-        return None
-    return Blocked("symbol_paused", facts.pause_reason, "not paused")
+def _not_forbidden(order: OrderFacts, facts: RiskFacts, limits: RiskLimits) -> Blocked | None:
+    return forbids_opening(facts.kill_switch, facts.pause_reason)
 
 
 def _account_known(order: OrderFacts, facts: RiskFacts, limits: RiskLimits) -> Blocked | None:
@@ -158,8 +165,7 @@ def _margin_use(order: OrderFacts, facts: RiskFacts, limits: RiskLimits) -> Bloc
 
 EXIT_RULES: tuple[Rule, ...] = (_price_deviation,)
 OPENING_RULES: tuple[Rule, ...] = (
-    _kill_switch,
-    _symbol_paused,
+    _not_forbidden,
     _account_known,
     _price_known,
     _price_deviation,

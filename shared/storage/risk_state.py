@@ -5,12 +5,12 @@ One row per name, with the value as JSON, why it was last changed, and by whom.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Row, bindparam, delete, select
 from sqlalchemy.dialects.mysql import insert
 
 from shared.risk.limits import DayBaseline, KillSwitch
@@ -32,6 +32,8 @@ _EVERYTHING = select(
     risk_state.c.actor,
     risk_state.c.updated_ms,
 )
+_NAMED = _EVERYTHING.where(risk_state.c.name.in_(bindparam("names", expanding=True)))
+_HELD = _NAMED.with_for_update(read=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class RiskState:
     fills_floor_ms: int
     ledger_cursor_ms: int | None
 
+    def pause_reason(self, symbol: str) -> str:
+        """Why the symbol waits for a person; empty if it does not."""
+        pause = self.pauses.get(symbol)
+        return "" if pause is None else pause.reason
+
 
 NOTHING_STORED = RiskState(KillSwitch(), None, {}, {}, None, 0, None)
 """The state of an empty database."""
@@ -68,26 +75,21 @@ class RiskStateStore:
 
     def load(self) -> RiskState:
         """Everything, in one statement."""
-        rows = {row.name: row for row in self._conn.execute(_EVERYTHING)}
-        return RiskState(
-            kill_switch=_kill_switch(rows.get(KILL_SWITCH)),
-            baseline=_baseline(rows.get(DAY_BASELINE)),
-            cool_down_until_ms={
-                name.removeprefix(COOL_DOWN_PREFIX): int(row.value["until_ms"])
-                for name, row in rows.items()
-                if name.startswith(COOL_DOWN_PREFIX)
-            },
-            pauses={
-                (symbol := name.removeprefix(PAUSE_PREFIX)): SymbolPause(
-                    symbol, row.reason, row.updated_ms
-                )
-                for name, row in rows.items()
-                if name.startswith(PAUSE_PREFIX) and row.value["paused"]
-            },
-            fills_cursor_ms=_cursor(rows.get(FILLS_CURSOR)),
-            fills_floor_ms=_floor(rows.get(FILLS_CURSOR)),
-            ledger_cursor_ms=_cursor(rows.get(LEDGER_CURSOR)),
-        )
+        return _state(self._conn.execute(_EVERYTHING))
+
+    def load_for(self, symbol: str) -> RiskState:
+        """What an order on ``symbol`` is held against; nothing of other symbols."""
+        names = [KILL_SWITCH, DAY_BASELINE, COOL_DOWN_PREFIX + symbol, PAUSE_PREFIX + symbol]
+        return _state(self._conn.execute(_NAMED, {"names": names}))
+
+    def hold_for(self, symbol: str) -> RiskState:
+        """Kill switch and the symbol's pause, which nobody changes before this transaction ends.
+
+        Whoever sets one of them waits for the orders that are being marked as sent, and finds
+        that every later one has seen it.
+        """
+        names = [KILL_SWITCH, PAUSE_PREFIX + symbol]
+        return _state(self._conn.execute(_HELD, {"names": names}))
 
     def resumed_ms(self, symbols: Collection[str]) -> dict[str, int]:
         """When a person last let a symbol be traded, for those that are not paused."""
@@ -161,6 +163,29 @@ class RiskStateStore:
         }
         statement = insert(risk_state).values(name=name, **columns)
         self._conn.execute(statement.on_duplicate_key_update(**columns))
+
+
+def _state(found: Iterable[Row[Any]]) -> RiskState:
+    rows = {row.name: row for row in found}
+    return RiskState(
+        kill_switch=_kill_switch(rows.get(KILL_SWITCH)),
+        baseline=_baseline(rows.get(DAY_BASELINE)),
+        cool_down_until_ms={
+            name.removeprefix(COOL_DOWN_PREFIX): int(row.value["until_ms"])
+            for name, row in rows.items()
+            if name.startswith(COOL_DOWN_PREFIX)
+        },
+        pauses={
+            (symbol := name.removeprefix(PAUSE_PREFIX)): SymbolPause(
+                symbol, row.reason, row.updated_ms
+            )
+            for name, row in rows.items()
+            if name.startswith(PAUSE_PREFIX) and row.value["paused"]
+        },
+        fills_cursor_ms=_cursor(rows.get(FILLS_CURSOR)),
+        fills_floor_ms=_floor(rows.get(FILLS_CURSOR)),
+        ledger_cursor_ms=_cursor(rows.get(LEDGER_CURSOR)),
+    )
 
 
 def _kill_switch(row: Any) -> KillSwitch:

@@ -35,7 +35,7 @@ def _serve(settings: Settings, secrets: Secrets, listener: socket.socket) -> int
 
     try:
         return serve(settings, secrets, listener)
-    except (ValueError, AuditError) as error:
+    except (ValueError, OSError, AuditError) as error:
         print(f"order_gateway: {error}", file=sys.stderr)
         return EXIT_BAD_CONFIGURATION
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ class AccountView:
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
         self._failure = "the account has not been read yet"
+        self._failed_at = float("-inf")
 
     def refresh(self) -> Observation[AccountSnapshot]:
         """Read the account now. A failed reading never replaces a good one, it only ages."""
@@ -57,12 +59,15 @@ class AccountView:
 
     def _recent(self) -> Known[AccountSnapshot] | None:
         reading = self._reading
-        if reading is None or self._clock_ms() - reading.asked_ms > REREAD_AFTER_MS:
+        if reading is None or abs(self._clock_ms() - reading.asked_ms) > REREAD_AFTER_MS:
             return None
         return Known(reading.snapshot, reading.asked_ms)
 
     def _read_if_old(self) -> Observation[AccountSnapshot]:
-        with self._lock:  # whoever waited here finds what the one before has read
+        asked_at = time.monotonic()
+        with self._lock:  # whoever waited here finds what the one before has read, or could not
+            if self._failed_at > asked_at:
+                return self.latest()
             return self._recent() or self._read()
 
     def _read(self) -> Observation[AccountSnapshot]:
@@ -71,6 +76,7 @@ class AccountView:
             snapshot = self._manager.whole_account()
         except VenueError as error:
             self._failure = f"the account cannot be read: {error}"
+            self._failed_at = time.monotonic()
         else:
             self._reading = _Reading(snapshot, asked_ms)
         return self.latest()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
 from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPBearer
@@ -13,8 +14,9 @@ from fastapi_offline import FastAPIOffline
 from opentelemetry import trace
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
+from sqlalchemy.exc import SQLAlchemyError
 
-from order_gateway.errors import NotFound
+from order_gateway.errors import GatewayError, NotFound
 from order_gateway.http_errors import add_error_handlers
 from order_gateway.http_guard import ASSETS, RequestGuard, UnauthorizedLog
 from order_gateway.models import (
@@ -37,12 +39,15 @@ from order_gateway.replies import (
     RiskReply,
     refusals,
 )
+from order_gateway.service import OPENING_AT_ONCE
 from order_gateway.wiring import Gateway
 from shared import instruments, spent_time
 from shared.opentelemetry_config import web_telemetry
 from shared.orders.states import OrderState
 
 tracer = trace.get_tracer("order_gateway")
+THREADS = 2 * OPENING_AT_ONCE
+"""Of handlers: half of them are never taken by opening orders."""
 
 Cloid = Annotated[str, Path(pattern=CLOID_PATTERN)]
 DESCRIPTION = """\
@@ -68,6 +73,7 @@ def create_app(gateway: Gateway) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         gateway.runtime.start()
         yield
 
@@ -191,14 +197,28 @@ def _risk_routes(gateway: Gateway) -> APIRouter:
             return KillSwitchReply(engaged=switch.engaged, reason=switch.reason)
         switch = gateway.guard.set_kill_switch(reason=body.reason, actor=body.actor)
         reply = KillSwitchReply(engaged=switch.engaged, reason=switch.reason)
-        gateway.readiness.require(exit_order=True)
-        if body.flatten:
-            closed = FlattenReply.of(gateway.exits.flatten(None, "kill switch"))
-            return reply.model_copy(update={"flat": closed.flat, "symbols": closed.symbols})
-        cancelled = gateway.exits.cancel_all(None, "kill switch")
-        return reply.model_copy(update={"cancelled": [record.cloid for record in cancelled]})
+        try:
+            return reply.model_copy(update=_after_the_switch(gateway, flatten=body.flatten))
+        except (GatewayError, SQLAlchemyError) as error:
+            return reply.model_copy(update={"problem": _undone(error)})
 
     return router
+
+
+def _after_the_switch(gateway: Gateway, *, flatten: bool) -> dict[str, object]:
+    """Cancel what rests, and close everything if asked; part of the reply."""
+    gateway.readiness.require(exit_order=True)
+    if flatten:
+        closed = FlattenReply.of(gateway.exits.flatten(None, "kill switch"))
+        return {"flat": closed.flat, "symbols": closed.symbols}
+    cancelled = gateway.exits.cancel_all(None, "kill switch")
+    return {"cancelled": [record.cloid for record in cancelled]}
+
+
+def _undone(error: GatewayError | SQLAlchemyError) -> str:
+    """What a person has to know: the switch is set, the rest is not done."""
+    why = str(error) if isinstance(error, GatewayError) else "the database does not answer"
+    return f"nothing was cancelled or closed yet: {why}"
 
 
 def _status_routes(gateway: Gateway) -> APIRouter:

@@ -177,7 +177,11 @@ def kill_switch(client: Client, arguments: argparse.Namespace) -> int:
     reply = client.post("/risk/kill-switch", body)
     if reply.status_code != requests.codes.ok:
         return _refused(reply)
-    print(f"kill switch {'set' if reply.json()['engaged'] else 'lifted'}")
+    switch = reply.json()
+    print(f"kill switch {'set' if switch['engaged'] else 'lifted'}")
+    if "problem" in switch:
+        print(f"order_gateway: {switch['problem']}", file=sys.stderr)
+        return EXIT_FAILED
     return _flattened(reply) if arguments.flatten else EXIT_OK
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -59,6 +59,7 @@ class EmergencyJournal:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._orders = _read(path)
+        self._length = path.stat().st_size if path.exists() else 0
 
     def find(self, intent_id: str) -> EmergencyOrder | None:
         """An exit that is not imported yet."""
@@ -108,20 +109,26 @@ class EmergencyJournal:
             self._orders[intent_id] = dataclasses.replace(self._orders[intent_id], verdict=verdict)
             self._append({"kind": "concluded", "intent_id": intent_id, **_verdict_line(verdict)})
 
-    def imported(self, intent_ids: Iterable[str], now_ms: int) -> None:
-        """Forget exits that the database has now; an empty journal is set aside."""
+    def imported(self, intent_id: str, now_ms: int) -> None:
+        """Forget an exit that the database has now; an empty journal is set aside.
+
+        Raises ``OSError`` if the disk refuses that; it is forgotten here nevertheless.
+        """
         with self._lock:
-            for intent_id in intent_ids:
-                self._append({"kind": "imported", "intent_id": intent_id, "at_ms": now_ms})
-                del self._orders[intent_id]
-            if not self._orders and self._path.exists() and self._path.stat().st_size > 0:
+            del self._orders[intent_id]
+            self._append({"kind": "imported", "intent_id": intent_id, "at_ms": now_ms})
+            if not self._orders:
                 self._path.rename(self._path.with_name(f"{self._path.name}.{now_ms}"))
+                self._length = 0
 
     def _append(self, line: Mapping[str, Any]) -> None:
+        """Add a line after the last whole one: a full disk may have taken a part of another."""
         with self._path.open("ab") as file:
+            file.truncate(self._length)
             file.write(orjson.dumps(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
+            self._length = file.tell()
 
 
 def _read(path: Path) -> dict[str, EmergencyOrder]:

@@ -55,6 +55,15 @@ class EmergencyExits:
             raise Conflict(f"intent {request.intent_id} exists with another payload")
         return _record(order)
 
+    def require_imported(self, symbol: str) -> None:
+        """Raise ``NotReady`` while the journal lacks an exit of ``symbol``: nothing opens on it."""
+        if any(order.request.symbol == symbol for order in self._journal.waiting()):
+            raise NotReady(f"an exit of {symbol} without the database is not in the journal yet")
+
+    def waiting_cloids(self) -> frozenset[str]:
+        """Client order ids of the exits that are not imported yet."""
+        return frozenset(order.cloid for order in self._journal.waiting())
+
     def highest_nonce(self) -> int:
         """The highest nonce of the exits that are not imported yet; 0 if there are none."""
         return max((order.nonce for order in self._journal.waiting()), default=0)
@@ -94,8 +103,15 @@ class EmergencyExits:
                 except OpenIntentExists:
                     log.warning("emergency_import_waits", intent_id=order.request.intent_id)
                     continue
-                self._journal.imported([order.request.intent_id], self._clock_ms())
+                self._forget(order)
         return done
+
+    def _forget(self, order: EmergencyOrder) -> None:
+        """The journal has it; where the disk takes no note of that, a restart imports it again."""
+        try:
+            self._journal.imported(order.request.intent_id, self._clock_ms())
+        except OSError as error:
+            log.error("emergency_import_not_noted", reason=error.strerror)  # noqa: TRY400
 
     def _import(self, order: EmergencyOrder) -> OrderRecord:
         now_ms = self._clock_ms()

@@ -106,11 +106,20 @@ class Exits:
 
     def cancel_older_than(self, ttl_ms: int) -> None:
         """Enforce the time to live of resting orders; an expiry bounds acceptance only."""
+        now_ms = self._clock_ms()
+        self._cancel_resting(
+            lambda order: now_ms - (order.sent_ms or order.created_ms) > ttl_ms, "time to live"
+        )
+
+    def cancel_opening(self, reason: str) -> None:
+        """Cancel what rests and would open: one was on its way while the others were cancelled."""
+        self._cancel_resting(lambda order: not order.reduce_only, reason)
+
+    def _cancel_resting(self, wanted: Callable[[OrderRecord], bool], reason: str) -> None:
         for record in self._journal.open_orders():
-            age_ms = self._clock_ms() - (record.sent_ms or record.created_ms)
-            if record.state is OrderState.RESTING and age_ms > ttl_ms:
+            if record.state is OrderState.RESTING and wanted(record):
                 try:
-                    self.cancel(record.cloid, "time to live")
+                    self.cancel(record.cloid, reason)
                 except GatewayError as error:
                     log.warning("cancel_failed", intent_id=record.intent_id, reason=str(error))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -28,6 +28,9 @@ OVERLAP_MS = 60_000
 """Fills this much older than the cursor are read again: they may become visible late."""
 SHORT_OVERLAP_MS = 2_000
 """The same in a read between two whole ones; what it misses the next whole one finds."""
+
+
+EXTERNAL = "a trade that no order of ours explains; resume after a look at it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,8 @@ def fills_of(window: FillsWindow, order: OrderRecord, venue_ms: int) -> FillsRea
 class FillsConsumer:
     """Stores fills, sums fees, follows round trips and reports trades of others and large losses.
 
-    A symbol whose closed round trip lost too much is paused in the transaction that stores the
-    fills, so that no crash lies between the loss and its consequence.
+    A symbol whose closed round trip lost too much, or that someone else has traded, is paused in
+    the transaction that stores the fills, so that no crash lies between cause and consequence.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class FillsConsumer:
         *,
         limits: RiskLimits,
         clock_ms: Callable[[], int],
+        waiting: Callable[[], Collection[str]],
+        pause_on_external: bool,
         on_external: Callable[[Sequence[Fill]], None],
         on_large_loss: Callable[[LargeLoss], None],
     ) -> None:
@@ -85,6 +90,8 @@ class FillsConsumer:
         self._manager = manager
         self._limits = limits
         self._clock_ms = clock_ms
+        self._waiting = waiting
+        self._pause_on_external = pause_on_external
         self._on_external = on_external
         self._on_large_loss = on_large_loss
         self._lock = threading.Lock()
@@ -94,8 +101,12 @@ class FillsConsumer:
         with self._lock:
             cursor_ms, floor_ms = self._cursor()
             start_ms = max(floor_ms, cursor_ms - overlap_ms)
+            waiting = self._waiting()  # asked first: what is imported meanwhile is read again
             window = read_window(self._manager, start_ms)
-            fresh, losses = retry_deadlocks(lambda: self._store(window.fills, cursor_ms, floor_ms))
+            fills = [f for f in window.fills if f.cloid not in waiting]
+            read_to_ms = max(cursor_ms, _read_to(window.fills, waiting))
+            moved = None if read_to_ms == cursor_ms else (read_to_ms, floor_ms)
+            fresh, losses = retry_deadlocks(lambda: self._store(fills, moved))
         for loss in losses:
             self._on_large_loss(loss)
         foreign = [f for f, intent_id in fresh if intent_id is None]
@@ -118,16 +129,19 @@ class FillsConsumer:
             return now_ms, now_ms
 
     def _store(
-        self, fills: Sequence[Fill], cursor_ms: int, floor_ms: int
+        self, fills: Sequence[Fill], moved: tuple[int, int] | None
     ) -> tuple[list[tuple[Fill, str | None]], list[LargeLoss]]:
+        """One transaction: the fills and all that follows from them; ``moved``: cursor, floor."""
         now_ms = self._clock_ms()
         with UnitOfWork(self._engine) as uow:
             fresh = FillStore(uow.conn).add(fills)
             state = RiskStateStore(uow.conn)
             losses = self._follow_round_trips(state, [f for f, _ in fresh], now_ms)
-            newest_ms = max((f.time_ms for f in fills), default=0)
-            if newest_ms > cursor_ms:
-                state.set_fills_cursor(newest_ms, floor_ms, now_ms)
+            if self._pause_on_external:
+                for symbol in sorted({f.symbol for f, intent_id in fresh if intent_id is None}):
+                    state.set_pause(symbol, True, now_ms, reason=EXTERNAL, actor="gateway")
+            if moved is not None:
+                state.set_fills_cursor(*moved, now_ms)
             uow.commit()
         return fresh, losses
 
@@ -171,6 +185,16 @@ def _account_value(state: RiskStateStore) -> Decimal | None:
     """USD at the start of the day that the risk manager knows, transfers since included."""
     baseline = state.load().baseline
     return None if baseline is None else baseline.account_value
+
+
+def _read_to(fills: Sequence[Fill], waiting: Collection[str]) -> int:
+    """Venue time up to which nothing has to be read again; 0 without a fill.
+
+    Those of an order whose import into the journal waits have to be: stored before their order,
+    they would look like someone else's.
+    """
+    held_back = [f.time_ms - 1 for f in fills if f.cloid in waiting]
+    return min(held_back) if held_back else max((f.time_ms for f in fills), default=0)
 
 
 def _by_time(fills: Iterable[Fill]) -> tuple[Fill, ...]:

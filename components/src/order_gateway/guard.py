@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from order_gateway.account import AccountView, account_facts
 from order_gateway.audit_writer import AuditWriter
 from order_gateway.errors import Conflict
+from order_gateway.kept_switch import KeptSwitch, SwitchFile
 from order_gateway.ledger import net_transfers
 from order_gateway.readiness import Readiness
 from order_gateway.risk_gate import utc_day
@@ -31,6 +32,7 @@ from shared.storage.risk_state import RiskState, RiskStateStore
 log = structlog.get_logger(__name__)
 
 LEDGER_INTERVAL_SECS = 60.0
+NOT_STORED = "set, and not stored yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class RiskGuard:
         limits: RiskLimits,
         audit: AuditWriter,
         readiness: Readiness,
-        pause_on_external_fill: bool,
+        switch_file: SwitchFile,
         clock_ms: Callable[[], int],
     ) -> None:
         self._engine = engine
@@ -66,9 +68,11 @@ class RiskGuard:
         self._clock_ms = clock_ms
         self._readiness = readiness
         self._manager = manager
-        self._pause_on_external_fill = pause_on_external_fill
         self._ledger_read_at = float("-inf")
-        self._unstored: tuple[str, str] | None = None
+        self._switch_file = switch_file
+        self._unstored = switch_file.kept()
+        if self._unstored is not None:
+            readiness.unmet("kill_switch", NOT_STORED)
 
     def status(self) -> RiskStatus:
         """State, limits and the account as last read."""
@@ -86,22 +90,25 @@ class RiskGuard:
     def set_kill_switch(self, *, reason: str, actor: str) -> KillSwitch:
         """Forbid new exposure from now on; setting it twice keeps the first reason.
 
-        While the database is away the switch holds in this process, which opens nothing until
-        it is stored.
+        While the database is away the switch holds in this process and on its disk, and nothing
+        is opened until it is stored.
         """
         try:
             return self._switch(True, reason, actor)
         except SQLAlchemyError:
-            self._unstored = (reason, actor)
-            self._readiness.unmet("kill_switch", "set, and not stored yet")
-            log.error("kill_switch_not_stored", reason=reason, actor=actor)  # noqa: TRY400
+            self._keep_switch(KeptSwitch(reason, actor))
             return KillSwitch(True, reason, actor, self._clock_ms())
 
     def lift_kill_switch(self, *, reason: str, actor: str) -> KillSwitch:
         """Allow new exposure again; only a person does this, with a reason."""
+        self._store_switch()
         if not self._load().kill_switch.engaged:
             raise Conflict("the kill switch is not set")
         return self._switch(False, reason, actor)
+
+    def is_engaged(self) -> bool:
+        """Whether the kill switch is set."""
+        return self._load().kill_switch.engaged
 
     def watch(self) -> bool:
         """Read the account, keep the day's baseline, and set the switch on too large a loss.
@@ -129,11 +136,7 @@ class RiskGuard:
         return True
 
     def external_fills(self, fills: Sequence[Fill]) -> None:
-        """Report trades that no intent asked for; opening on their symbols waits for a person."""
-        if self._pause_on_external_fill:
-            for symbol in sorted({fill.symbol for fill in fills}):
-                reason = "a trade that no order of ours explains; resume after a look at it"
-                self._pause(symbol, True, reason=reason, actor="gateway")
+        """Report trades that no intent asked for; their symbols were paused with the fills."""
         for fill in fills:
             fields = {
                 "symbol": fill.symbol,
@@ -158,11 +161,21 @@ class RiskGuard:
         log.error("round_trip_loss", **fields)
         self._audit.write("round_trip_loss", fields, sync=True)
 
+    def _keep_switch(self, switch: KeptSwitch) -> None:
+        self._unstored = switch
+        self._readiness.unmet("kill_switch", NOT_STORED)
+        log.error("kill_switch_not_stored", reason=switch.reason, actor=switch.actor)
+        try:
+            self._switch_file.keep(switch)
+        except OSError as error:
+            log.error("kill_switch_not_kept", reason=error.strerror)  # noqa: TRY400
+
     def _store_switch(self) -> None:
         """Store a switch that was set while the database was away."""
         if self._unstored is None:
             return
-        self._switch(True, *self._unstored)
+        self._switch(True, self._unstored.reason, self._unstored.actor)
+        self._switch_file.forget()
         self._unstored = None
         self._readiness.met("kill_switch")
 
@@ -185,13 +198,6 @@ class RiskGuard:
         retry_deadlocks(work)
         log.warning("symbol_resumed", symbol=symbol, reason=reason, actor=actor)
         self._audit.write("symbol_resumed", {"symbol": symbol, "reason": reason, "actor": actor})
-
-    def _pause(self, symbol: str, paused: bool, *, reason: str, actor: str) -> None:
-        with UnitOfWork(self._engine) as uow:
-            RiskStateStore(uow.conn).set_pause(
-                symbol, paused, self._clock_ms(), reason=reason, actor=actor
-            )
-            uow.commit()
 
     def _start_day(self, account: AccountSnapshot) -> None:
         now_ms = self._clock_ms()

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from order_gateway.errors import NotReady
 from order_gateway.lease_keeper import LeaseKeeper
 from shared import spent_time
 from shared.database import UnitOfWork, retry_deadlocks
@@ -17,13 +18,22 @@ from shared.exchange.signing import SignedAction
 from shared.orders.intents import OrderRequest
 from shared.orders.replies import Verdict
 from shared.orders.states import OrderState
-from shared.storage.leases import LeaseStore
+from shared.risk.checks import Blocked, forbids_opening
+from shared.storage.leases import LeaseLost, LeaseStore
 from shared.storage.orders import FillStore, OrderRecord, OrderStore
 from shared.storage.risk_state import RiskState, RiskStateStore
 
 T = TypeVar("T")
 JOURNAL = "journal"
 """The part of an order's time that is spent here."""
+
+
+class OpeningForbidden(Exception):
+    """The kill switch or a pause was set while the order was on its way here; it is not SENT."""
+
+    def __init__(self, blocked: Blocked) -> None:
+        super().__init__(f"{blocked.rule}: {blocked.value}")
+        self.blocked = blocked
 
 
 class Journal:
@@ -38,10 +48,11 @@ class Journal:
         self._clock_ms = clock_ms
         self._identity: str | None = None
 
-    def look_up(self, intent_id: str) -> tuple[OrderRecord | None, RiskState]:
-        """The intent, if it is known, and the risk state, as one reading."""
+    def look_up(self, intent_id: str, symbol: str) -> tuple[OrderRecord | None, RiskState]:
+        """The intent, if it is known, and the risk state of its symbol, as one reading."""
         with spent_time.part(JOURNAL), UnitOfWork(self._engine) as uow:
-            return OrderStore(uow.conn).find(intent_id), RiskStateStore(uow.conn).load()
+            known = OrderStore(uow.conn).find(intent_id)
+            return known, RiskStateStore(uow.conn).load_for(symbol)
 
     def by_cloid(self, cloid: str) -> OrderRecord | None:
         """The order with this client order id."""
@@ -109,7 +120,11 @@ class Journal:
         return _committed(work)
 
     def sent(self, record: OrderRecord, action: SignedAction) -> OrderRecord:
-        """Commit PENDING → SENT with nonce, expiry and body hash, while the lease is held."""
+        """Commit PENDING → SENT with nonce, expiry and body hash, while the lease is held.
+
+        Raises ``OpeningForbidden`` for an order that would open, if the kill switch or a pause
+        was set since it was allowed: they win against every order that is not SENT yet.
+        """
         lease = self._keeper.held()
         now_ms = self._clock_ms()
         expires_ms = action.expires_after_ms
@@ -128,6 +143,8 @@ class Journal:
                     body_sha256=action.sha256,
                     now_ms=now_ms,
                 )
+                if not record.reduce_only:  # last: whoever sets a switch waits for this commit only
+                    _require_not_forbidden(uow.conn, record.symbol)
                 uow.commit()
 
         _committed(work)
@@ -167,6 +184,16 @@ class Journal:
         _committed(work)
 
 
+def _require_not_forbidden(conn: Connection, symbol: str) -> None:
+    state = RiskStateStore(conn).hold_for(symbol)
+    blocked = forbids_opening(state.kill_switch, state.pause_reason(symbol))
+    if blocked is not None:
+        raise OpeningForbidden(blocked)
+
+
 def _committed(work: Callable[[], T]) -> T:
     with spent_time.part(JOURNAL):
-        return retry_deadlocks(work)
+        try:
+            return retry_deadlocks(work)
+        except LeaseLost as error:
+            raise NotReady(str(error)) from error

@@ -88,23 +88,18 @@ class OrderCheck:
         """
         intent_id, facts = order.request.intent_id, order.facts
         decision = self._risk.decide(intent_id, facts, order.reference, state)
-        fields = {
-            "intent_id": intent_id,
-            "symbol": facts.symbol,
-            "side": facts.side,
-            "size": plain(facts.size),
-            "limit_price": plain(facts.limit_price),
-            "reduce_only": facts.reduce_only,
-            "origin": order.request.origin,
-        }
         if isinstance(decision, Blocked):
-            rule = {"rule": decision.rule, "value": decision.value, "limit": decision.limit}
-            self._audit.write("order_blocked", {**fields, **rule})
-            instruments.record_risk_block(decision.rule)
-            raise RiskBlocked(decision.rule, decision.value, decision.limit)
-        if not self._audit.write("order_allowed", fields) and not facts.reduce_only:
+            raise self.blocked(order, decision)
+        if not self._audit.write("order_allowed", _fields(order)) and not facts.reduce_only:
             self._risk.release(intent_id, traded=False)
             raise NotReady("the audit trail cannot be written; only exits are taken")
+
+    def blocked(self, order: PreparedOrder, objection: Blocked) -> RiskBlocked:
+        """Audit and count an objection; returns it as the refusal to raise."""
+        rule = {"rule": objection.rule, "value": objection.value, "limit": objection.limit}
+        self._audit.write("order_blocked", {**_fields(order), **rule})
+        instruments.record_risk_block(objection.rule)
+        return RiskBlocked(objection.rule, objection.value, objection.limit)
 
     def _limit_price(
         self, request: OrderRequest, market: Market, reference: Observation[Decimal]
@@ -131,3 +126,17 @@ class OrderCheck:
             return True
         position = account.value.positions.get(request.symbol)
         return position is None or size >= abs(position.size)
+
+
+def _fields(order: PreparedOrder) -> dict[str, object]:
+    """The order as the audit trail has it."""
+    facts = order.facts
+    return {
+        "intent_id": order.request.intent_id,
+        "symbol": facts.symbol,
+        "side": facts.side,
+        "size": plain(facts.size),
+        "limit_price": plain(facts.limit_price),
+        "reduce_only": facts.reduce_only,
+        "origin": order.request.origin,
+    }

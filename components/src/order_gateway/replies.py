@@ -121,13 +121,17 @@ class ResumeReply(BaseModel):
 
 
 class KillSwitchReply(BaseModel):
-    """The switch after the request; what was cancelled (client order ids), and closed if asked."""
+    """The switch after the request; what was cancelled (client order ids), and closed if asked.
+
+    ``problem``: the switch is set, but what rests or is held could not be looked after.
+    """
 
     engaged: bool
     reason: str
     cancelled: list[str] | None = None
     flat: bool | None = None
     symbols: list[ClosedSymbol] | None = None
+    problem: str | None = None
 
 
 class SwitchState(BaseModel):

@@ -64,9 +64,6 @@ class Resolver:
         """Look at every open order once; returns those that are still open."""
         still_open = []
         for record in self._journal.open_orders():
-            if record.intent_id in self._in_flight:
-                still_open.append(record)
-                continue
             updated = self.look_at(record)
             if updated.is_open:
                 still_open.append(updated)
@@ -75,7 +72,9 @@ class Resolver:
         return still_open
 
     def look_at(self, record: OrderRecord) -> OrderRecord:
-        """Settle one order as far as the evidence goes."""
+        """Settle one order as far as the evidence goes; one being sent is left to its thread."""
+        if record.intent_id in self._in_flight:
+            return record
         if record.state is OrderState.PENDING:
             verdict = Verdict(OrderState.NOT_PLACED, "never sent: the gateway stopped before")
             return self._apply(record, verdict)

@@ -86,7 +86,7 @@ class RiskGate:
                 baseline=_todays(state.baseline, now_ms),
                 orders_last_minute=self._count_last_minute(now_ms),
                 cool_down_until_ms=state.cool_down_until_ms.get(order.symbol, 0),
-                pause_reason=_pause_reason(state, order.symbol),
+                pause_reason=state.pause_reason(order.symbol),
                 in_flight_usd=self._in_flight(as_of_ms),
             )
             decision = validate(order, facts, self.limits)
@@ -135,8 +135,3 @@ def _todays(baseline: DayBaseline | None, now_ms: int) -> Observation[DayBaselin
     if baseline is None or baseline.day != utc_day(now_ms):
         return Unknown("the account's value at the start of this UTC day is not known yet")
     return Known(baseline, now_ms)
-
-
-def _pause_reason(state: RiskState, symbol: str) -> str:
-    pause = state.pauses.get(symbol)
-    return "" if pause is None else pause.reason

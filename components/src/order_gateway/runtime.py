@@ -204,8 +204,12 @@ class Runtime:
             self.readiness.met("venue")
         else:
             self.readiness.unmet("venue", "the account cannot be read")
-        if newly_set and self.keeper.is_held:
+        if not self._recovered:
+            return
+        if newly_set:
             self.exits.cancel_all(None, "kill switch")
+        elif self.guard.is_engaged():
+            self.exits.cancel_opening("kill switch")
 
     def _fills_loop(self) -> None:
         """Read the fills whole at every interval, and in short whenever a hint says so."""

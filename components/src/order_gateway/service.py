@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -12,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from order_gateway.emergency_exits import EmergencyExits, unsaved_record
 from order_gateway.errors import Conflict, NotReady
 from order_gateway.in_flight import InFlight
-from order_gateway.journal import Journal
+from order_gateway.journal import Journal, OpeningForbidden
 from order_gateway.leverage import LeverageSetter
 from order_gateway.markets import Market
 from order_gateway.order_check import OrderCheck, PreparedOrder
@@ -26,11 +27,14 @@ from shared.exchange.signing import SignedAction, order_action
 from shared.orders.intents import OrderRequest, derive_cloid
 from shared.orders.replies import Verdict
 from shared.orders.states import OrderState
-from shared.storage.leases import LeaseLost
 from shared.storage.orders import IntentMismatch, JournalConflict, OrderRecord, check_same
 from shared.storage.risk_state import NOTHING_STORED
 
 log = structlog.get_logger(__name__)
+
+OPENING_AT_ONCE = 32
+"""Opening orders under way; more are refused, so that exits and switches always find a thread."""
+NAMES_KEPT = 100_000
 
 
 class OrderService:
@@ -68,16 +72,27 @@ class OrderService:
         self._emergency = emergency
         self._clock_ms = clock_ms
         self._on_trade = on_trade
-        self._seen: set[str] = set()
+        self._seen: dict[str, None] = {}
+        self._opening = threading.BoundedSemaphore(OPENING_AT_ONCE)
 
     def execute(self, request: OrderRequest) -> OrderRecord:
         """Carry out an intent, or return what became of it if it is known already.
 
         Raises a ``GatewayError``; then nothing was sent because of this call.
         """
+        if request.reduce_only:
+            return self._execute(request)
+        if not self._opening.acquire(blocking=False):
+            raise NotReady(f"{OPENING_AT_ONCE} opening orders are under way; exits go first")
+        try:
+            return self._execute(request)
+        finally:
+            self._opening.release()
+
+    def _execute(self, request: OrderRequest) -> OrderRecord:
         self._readiness.require(exit_order=request.reduce_only)
         try:
-            known, state = self._journal.look_up(request.intent_id)
+            known, state = self._journal.look_up(request.intent_id, request.symbol)
         except SQLAlchemyError as error:
             if not request.reduce_only:
                 raise NotReady("the database does not answer; only exits are taken") from error
@@ -87,6 +102,7 @@ class OrderService:
             return _repeated(known, request)
         order = self._check.prepare(request)
         if not request.reduce_only:
+            self._emergency.require_imported(request.symbol)
             self._leverage.require(request.symbol)
         started = time.monotonic()
         with self._in_flight.hold(request.intent_id):
@@ -96,8 +112,11 @@ class OrderService:
         return record
 
     def remember(self, records: Iterable[OrderRecord]) -> None:
-        """Keep the names of journaled intents: while the journal is away, none is sent again."""
-        self._seen.update(record.intent_id for record in records)
+        """Keep the newest names of journaled intents: with the journal away, none is sent again."""
+        for record in records:
+            self._seen[record.intent_id] = None
+        while len(self._seen) > NAMES_KEPT:
+            self._seen.pop(next(iter(self._seen)), None)
 
     def finish(self, record: OrderRecord, verdict: Verdict, reply: object = None) -> OrderRecord:
         """Journal a verdict, let go of the reserved exposure where it is final, and publish."""
@@ -140,8 +159,10 @@ class OrderService:
                 limit_price=facts.limit_price,
             )
         except JournalConflict as error:
-            known, _ = self._journal.look_up(request.intent_id)
+            known, _ = self._journal.look_up(request.intent_id, request.symbol)
             if known is not None:  # the same intent, at the same moment, by another thread
+                if not known.is_open:
+                    self._risk.release(request.intent_id, traded=known.filled_size > 0)
                 return _repeated(known, request)
             self._risk.release(request.intent_id, traded=False)
             raise Conflict(str(error)) from error
@@ -150,11 +171,7 @@ class OrderService:
             raise
         self.remember([record])
         action = self._sign(record, order.market)
-        try:
-            record = self._journal.sent(record, action)
-        except (LeaseLost, NotReady) as error:
-            self.finish(record, Verdict(OrderState.NOT_PLACED, "never sent: the lease was lost"))
-            raise NotReady(str(error)) from error
+        record = self._mark_sent(order, record, action)
         verdict, reply = self._sender.order(
             action,
             size=record.size,
@@ -163,13 +180,47 @@ class OrderService:
         )
         return self._conclude(record, verdict, reply)
 
-    def _conclude(self, record: OrderRecord, verdict: Verdict, reply: object) -> OrderRecord:
+    def _mark_sent(
+        self, order: PreparedOrder, record: OrderRecord, action: SignedAction
+    ) -> OrderRecord:
+        """Commit SENT; an order that may not be sent any more is concluded as never sent."""
         try:
-            return self.finish(record, verdict, reply)
+            self._readiness.require(exit_order=record.reduce_only)
+            return self._journal.sent(record, action)
+        except OpeningForbidden as error:
+            self._never_sent(record, str(error))
+            raise self._check.blocked(order, error.blocked) from error
+        except NotReady as error:
+            self._never_sent(record, str(error))
+            raise
+        except JournalConflict as error:  # a gateway that took over has found it unsent
+            self._risk.release(record.intent_id, traded=False)
+            raise Conflict(str(error)) from error
+
+    def _never_sent(self, record: OrderRecord, reason: str) -> None:
+        try:
+            self.finish(record, Verdict(OrderState.NOT_PLACED, f"never sent: {reason}"))
+        except JournalConflict:  # as another gateway has written already
+            self._risk.release(record.intent_id, traded=False)
+
+    def _conclude(self, record: OrderRecord, verdict: Verdict, reply: object) -> OrderRecord:
+        """Journal what the reply proves; what another gateway has settled meanwhile stands."""
+        try:
+            return self._finish_unless_settled(record, verdict, reply)
         except SQLAlchemyError as error:
             log.error("outcome_not_journaled", intent_id=record.intent_id, reason=str(error))  # noqa: TRY400
             reason = "sent; its outcome will be journaled when the database answers again"
             return dataclasses.replace(record, state=OrderState.UNKNOWN, reason=reason)
+
+    def _finish_unless_settled(
+        self, record: OrderRecord, verdict: Verdict, reply: object
+    ) -> OrderRecord:
+        try:
+            return self.finish(record, verdict, reply)
+        except JournalConflict as error:
+            said = verdict.state.value
+            log.error("order_settled_elsewhere", reply=said, reason=str(error))  # noqa: TRY400
+            return self._journal.by_cloid(record.cloid) or record
 
     def _cloid(self, request: OrderRequest) -> str:
         return derive_cloid(self._wallet, self._journal.identity(), request.intent_id)

@@ -23,6 +23,7 @@ from order_gateway.fills import FillsConsumer
 from order_gateway.guard import RiskGuard
 from order_gateway.in_flight import InFlight
 from order_gateway.journal import Journal
+from order_gateway.kept_switch import SwitchFile
 from order_gateway.lease_keeper import LeaseKeeper
 from order_gateway.leverage import LeverageSetter
 from order_gateway.markets import Markets
@@ -47,6 +48,8 @@ from shared.risk.audit import AuditTrail
 from shared.risk.limits import RiskLimits
 
 EVIDENCE_SPACING_MS = 1_000
+KEPT_SWITCH = "kill_switch.json"
+"""Beside the emergency journal."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +240,9 @@ def _guard(edges: _Edges) -> RiskGuard:
         limits=edges.limits,
         audit=edges.audit,
         readiness=edges.readiness,
-        pause_on_external_fill=edges.settings.order_gateway.pause_on_external_fill,
+        switch_file=SwitchFile(
+            edges.settings.order_gateway.emergency_journal.with_name(KEPT_SWITCH)
+        ),
         clock_ms=wall_ms,
     )
 
@@ -251,6 +256,8 @@ def _runtime(
         edges.manager,
         limits=edges.limits,
         clock_ms=wall_ms,
+        waiting=orders.emergency.waiting_cloids,
+        pause_on_external=settings.order_gateway.pause_on_external_fill,
         on_external=guard.external_fills,
         on_large_loss=guard.large_loss,
     )

@@ -47,7 +47,12 @@ class Wire:
     fault: Callable[[], str] = lambda: "pass"
     orders_seen: int = 0
     hung: threading.Event = field(default_factory=threading.Event)
+    accounts_open: threading.Event = field(default_factory=threading.Event)
+    """While it is not set, nobody is told what the account holds."""
     url: str = ""
+
+    def __post_init__(self) -> None:
+        self.accounts_open.set()
 
 
 class _Relay(BaseHTTPRequestHandler):
@@ -58,6 +63,8 @@ class _Relay(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         fault = "pass"
+        if self.path == "/info" and json.loads(body)["type"] == "clearinghouseState":
+            self.wire.accounts_open.wait(30)
         if self.path == "/exchange" and json.loads(body)["action"]["type"] == "order":
             self.wire.orders_seen += 1
             fault = self.wire.fault()

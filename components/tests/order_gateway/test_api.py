@@ -113,6 +113,7 @@ def test_bad_queries_are_refused(gateway: Any) -> None:
         ({"T3__order_gateway__port": "70000"}, "order_gateway.port"),
         ({"T3__order_gateway__leverage": "0"}, "order_gateway.leverage"),
         ({"T3_SECRETS": "/nonexistent"}, "cannot be read"),
+        ({"T3__order_gateway__emergency_journal": "/dev/null/no/folder"}, "/dev/null"),
     ],
 )
 def test_bad_configuration_ends_with_code_2_and_one_message(

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from order_gateway.emergency import EmergencyJournal
-from order_gateway.errors import Conflict
+from order_gateway.emergency_exits import EmergencyExits
+from order_gateway.errors import Conflict, NotReady
 from shared.exchange.signing import SignedAction
 from shared.native_servers import prepare_schema
 from shared.orders.intents import OrderRequest
 from shared.orders.replies import Verdict
 from shared.orders.states import OrderState
-from shared.testing.servers import MariaDbServer, wait_until
+from shared.testing.servers import MariaDbServer
 
 REQUEST = OrderRequest(
     intent_id="hand:exit",
@@ -64,11 +67,47 @@ def test_journal_reads_back_what_was_written_before_a_crash(tmp_path: Path) -> N
     assert order.verdict == verdict
 
     journal = EmergencyJournal(path)
-    journal.imported(["hand:exit"], 123)
+    journal.imported("hand:exit", 123)
     assert journal.waiting() == []
     assert not path.exists()
     assert (tmp_path / "logs" / "emergency.jsonl.123").exists()
     assert EmergencyJournal(path).waiting() == []
+
+
+def test_what_a_full_disk_cut_off_is_not_glued_to_the_next_line(tmp_path: Path) -> None:
+    path = tmp_path / "emergency.jsonl"
+    journal = EmergencyJournal(path)
+    put(journal)
+    with path.open("ab") as file:
+        file.write(b'{"kind":"concl')  # what a write without enough room leaves
+    verdict = Verdict(OrderState.FILLED, "all", 7, Decimal("0.01"), Decimal(100))
+    journal.concluded("hand:exit", verdict)
+    (order,) = EmergencyJournal(path).waiting()
+    assert order.verdict == verdict
+
+
+def test_an_import_goes_on_where_the_disk_takes_no_note_of_it(
+    tmp_path: Path, engine: Engine
+) -> None:
+    folder = tmp_path / "state"
+    journal = EmergencyJournal(folder / "emergency.jsonl")
+    put(journal)
+    exits = EmergencyExits(
+        journal=journal,
+        sender=None,  # type: ignore[arg-type]
+        engine=engine,
+        signer="0xme",
+        clock_ms=lambda: 9,
+    )
+    with pytest.raises(NotReady, match="exit of BTC"):
+        exits.require_imported("BTC")
+    exits.require_imported("ETH")
+    shutil.rmtree(folder)
+    (record,) = exits.import_all()
+    assert (record.intent_id, record.state) == ("hand:exit", OrderState.UNKNOWN)
+    exits.require_imported("BTC")
+    put(EmergencyJournal(folder / "emergency.jsonl"))  # found again after a restart
+    assert [r.id for r in exits.import_all()] == []
 
 
 def test_unreadable_journal_is_named_with_its_line(tmp_path: Path) -> None:
@@ -141,8 +180,12 @@ def test_flatten_and_kill_switch_work_without_the_database(
     assert reply.status_code == 200, reply.text
     assert reply.json()["flat"] is True, reply.text
     assert venue.info("clearinghouseState", user=venue.wallet)["assetPositions"] == []
+    gateway.kill()  # the switch is on the gateway's disk alone
     own_mariadb.start()
-    wait_until(lambda: gateway.get("/ready").status_code == 200, 30, "the gateway to recover")
-    assert gateway.refusal(gateway.planned("BTC", "buy", "0.001"))["rule"] == "kill_switch"
+    gateway.start(T3__database__port=str(own_mariadb.port))
+    blocked = gateway.refusal(gateway.planned("BTC", "buy", "0.001"))
+    assert (blocked["rule"], blocked["limit"]) == ("kill_switch", "not set")
+    assert "the database is down" in blocked["value"]
+    assert gateway.get("/risk").json()["paused_symbols"] == {}
     assert "flatten" in {o["origin"] for o in gateway.get("/orders").json()}
     gateway.restart()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from order_gateway.fill_hints import FillHints
 from order_gateway.fills import OVERLAP_MS, SHORT_OVERLAP_MS, FillsConsumer
 from order_gateway.risk_gate import limits_of
 from shared.config import Settings
+from shared.database import UnitOfWork
 from shared.exchange.payloads import Fill
+from shared.storage.risk_state import RiskStateStore
 from shared.storage.tables import order_fills
 from shared.testing.servers import wait_until
 
@@ -145,13 +148,11 @@ def consume(
     engine: Engine, settings: Settings, venue: Venue, schedule: list[tuple[int, int]]
 ) -> Consumed:
     reported: list[int] = []
-    consumer = FillsConsumer(
+    consumer = consumer_of(
         engine,
-        venue,  # type: ignore[arg-type]
-        limits=limits_of(settings.risk),
-        clock_ms=lambda: venue.now_ms,
+        settings,
+        venue,
         on_external=lambda fills: reported.extend(f.tid for f in fills),
-        on_large_loss=lambda _: None,
     )
     consumer.step()
     for at_ms, overlap_ms in schedule:
@@ -180,6 +181,54 @@ def test_whatever_becomes_of_the_hints_every_fill_is_stored_once(
     expected = sorted((f.time_ms, f.tid, f.symbol) for _, f in venue.fills_)
     assert consumed.rows == expected
     assert sorted(consumed.reported) == sorted(tid for _, tid, _ in expected)
+
+
+def consumer_of(engine: Engine, settings: Settings, venue: Venue, **changes: Any) -> FillsConsumer:
+    parts: dict[str, Any] = {
+        "limits": limits_of(settings.risk),
+        "clock_ms": lambda: venue.now_ms,
+        "waiting": frozenset,
+        "pause_on_external": True,
+        "on_external": lambda _: None,
+        "on_large_loss": lambda _: None,
+    }
+    return FillsConsumer(engine, venue, **{**parts, **changes})  # type: ignore[arg-type]
+
+
+def test_a_fill_of_an_exit_that_waits_for_its_import_is_not_someone_elses(
+    engine: Engine, settings: Settings
+) -> None:
+    (_, ours), (_, other), *_ = fills_with_delays(random.Random(1), 10)
+    ours = dataclasses.replace(ours, cloid="0xexit")
+    venue = Venue([(ours.time_ms, ours), (other.time_ms, other)])
+    waiting = {"0xexit"}
+    reported: list[Fill] = []
+    consumer = consumer_of(
+        engine, settings, venue, waiting=lambda: waiting, on_external=reported.extend
+    )
+    consumer.step()
+    venue.now_ms = other.time_ms + 10 * OVERLAP_MS
+    assert consumer.step() == 1
+    assert reported == [other]
+    waiting.clear()
+    assert consumer.step(overlap_ms=0) == 1  # however late: the cursor has waited for it
+    assert reported == [other, ours]
+
+
+def test_a_trade_of_someone_else_pauses_its_symbol_though_nobody_lives_to_report_it(
+    engine: Engine, settings: Settings
+) -> None:
+    (_, fill), *_ = fills_with_delays(random.Random(1), 10)
+    venue = Venue([(0, fill)])
+
+    def dies(_: object) -> None:
+        raise RuntimeError("killed")
+
+    consumer = consumer_of(engine, settings, venue, on_external=dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        consumer.step()
+    with UnitOfWork(engine) as uow:
+        assert list(RiskStateStore(uow.conn).load().pauses) == [fill.symbol]
 
 
 def test_a_hint_alone_brings_a_trade_in(gateway: Any, outside: Any, venue_url: str) -> None:

@@ -169,6 +169,11 @@ def test_only_one_gateway_trades_at_a_time(gateway: Any, tmp_path: Path) -> None
         assert "another gateway" in reply.json()["unmet"]["lease"]
         refused = second.post("/execute_order", gateway.planned("BTC", "buy", "0.001"))
         assert refused.status_code == 503
+        switch = {"action": "set", "reason": "whichever gateway hears it"}
+        reply = second.post("/risk/kill-switch", switch).json()
+        assert reply["engaged"] is True
+        assert "nothing was cancelled" in reply["problem"]
+        assert gateway.refusal(gateway.planned("BTC", "buy", "0.001"))["rule"] == "kill_switch"
         assert gateway.stop() == 0
         wait_until(lambda: second.get("/ready").status_code == 200, 20, "the second to take over")
     finally:
