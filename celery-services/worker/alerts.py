@@ -12,7 +12,7 @@ from shared.celery_app import app
 from shared.storage.redis_keys import REOPTIMISATION_TTL_SECS, RESEARCH_QUEUE
 from shared.storage.reoptimisation import ReoptimisationClaim
 from worker import wiring
-from worker.services.alert_watch import WatchLimits, watch
+from worker.services.alert_watch import WatchLimits, watch, watch_breaker
 from worker.services.performance import PerformanceTracker
 
 log = structlog.get_logger(__name__)
@@ -22,10 +22,14 @@ log = structlog.get_logger(__name__)
 def watch_for_alerts() -> None:
     """Look for conditions that people must know of; queue ``high_priority``."""
     wired = wiring.get()
+    limits = WatchLimits.of(wired.settings)
     try:
-        watch(wired.engine, wired.alerts, WatchLimits.of(wired.settings), wired.clock)
+        watch(wired.engine, wired.alerts, limits, wired.clock)
+        watch_breaker(wired.redis, wired.alerts, limits)
     except SQLAlchemyError as error:
         log.warning("watch_without_database", error=str(error))
+    except RedisError as error:
+        log.warning("watch_without_redis", error=str(error))
 
 
 @app.task(name="deliver_alerts")

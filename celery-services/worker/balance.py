@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from shared.alerts.alert import breaker_open
 from shared.celery_app import app
-from shared.exchange.errors import BreakerOpen, VenueError
+from shared.exchange.errors import VenueError
 from worker import wiring
 from worker.services import balance
 
@@ -25,5 +24,3 @@ def update_balance() -> None:
         balance.update_balance(wired.exchange, wired.engine, wired.redis, wired.clock)
     except VenueError as error:
         log.warning("account_not_read", error=str(error), error_class=error.error_class)
-        if isinstance(error, BreakerOpen):
-            wired.alerts.raise_alert(breaker_open("worker", str(error)))

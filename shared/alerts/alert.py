@@ -121,14 +121,15 @@ def symbol_delisted(symbol: str, held: str | None) -> Alert:
     )
 
 
-def breaker_open(process: str, reason: str) -> Alert:
-    """A process leaves the venue alone after repeated failures."""
+def breaker_open(route: str, failures: int) -> Alert:
+    """All processes behind one network address leave the venue alone after repeated failures."""
     return Alert(
         AlertKind.BREAKER_OPEN,
-        process,
+        route,
         "critical",
-        f"{process}: the venue's breaker is open",
-        reason,
+        f"{route}: the venue's breaker is open",
+        f"{failures} calls in a row failed. Nothing but exits is tried until one call succeeds "
+        "again; it is tried by itself.",
     )
 
 

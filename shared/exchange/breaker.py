@@ -64,10 +64,21 @@ def breaker_name(rest_url: str, address: str) -> str:
     return f"{urlsplit(rest_url).hostname}:{address}"
 
 
-def shared_state(client: redis.Redis, name: str) -> BreakerState:
-    """The state of a breaker as the processes left it in Redis; closed where they left none."""
-    state = cast("str | None", client.hget(redis_keys.breaker(name), "state"))
-    return _NAMES[state] if state else "closed"
+@dataclass(frozen=True, slots=True)
+class SharedBreaker:
+    """A breaker as its processes left it in Redis; ``failures`` in a row, of all of them."""
+
+    name: str
+    state: BreakerState
+    failures: int
+
+
+def shared_breaker(client: redis.Redis, name: str) -> SharedBreaker:
+    """What the processes left of a breaker; closed where they left nothing."""
+    state, failures = cast(
+        "list[str | None]", client.hmget(redis_keys.breaker(name), ["state", "failures"])
+    )
+    return SharedBreaker(name, _NAMES[state] if state else "closed", int(failures or 0))
 
 
 class Breaker(Protocol):

@@ -6,20 +6,23 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import Engine, select, update
 
 from shared.alerts.raising import Alerts
 from shared.config import Settings
 from shared.database import UnitOfWork
+from shared.exchange.breaker import VenueBreaker
 from shared.exchange.payloads import AccountSnapshot, Asset, PositionSnapshot
 from shared.reconciliation.consensus import LOCAL_VOTER
 from shared.storage.positions import PositionStore
 from shared.storage.products import ProductStore
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
+from shared.storage.redis_keys import breaker
 from shared.storage.risk_state import RiskStateStore
 from shared.storage.tables import alert_outbox, order_execution_log
 from shared.testing.clock import FrozenClock
-from worker.services.alert_watch import WatchLimits, watch
+from worker.services.alert_watch import WatchLimits, watch, watch_breaker
 
 KNOWN = {"status": "Known", "value": "1", "as_of_ms": 1}
 
@@ -167,3 +170,29 @@ def account_with(sizes: dict[str, Decimal], now_ms: int) -> AccountSnapshot:
 def delivered_text(platform: Platform) -> list[str]:
     with UnitOfWork(platform.engine) as uow:
         return list(uow.conn.execute(select(alert_outbox.c.body)).scalars())
+
+
+def test_a_breaker_that_any_process_opens_is_told_once(
+    platform: Platform, redis_client: redis.Redis
+) -> None:
+    route = platform.limits.route
+    processes = [VenueBreaker(route, failures=3, client=redis_client) for _ in range(3)]
+
+    def told() -> list[str]:
+        found = watch_breaker(redis_client, platform.alerts, platform.limits)
+        return [one.subject for one in found]
+
+    assert told() == []
+    for process in processes:  # no one of them has seen enough failures by itself
+        process.failed()
+    assert told() == told() == [route]
+    assert platform.pending() == [f"{route}: the venue's breaker is open"]
+    assert "3 calls in a row failed" in delivered_text(platform)[0]
+    with pytest.raises(redis.RedisError):
+        watch_breaker(redis.Redis(port=1), platform.alerts, platform.limits)
+    with UnitOfWork(platform.engine) as uow:  # not known is not over
+        assert uow.conn.execute(select(alert_outbox.c.settled)).scalar_one() == 0
+    redis_client.delete(breaker(route))
+    assert told() == []
+    with UnitOfWork(platform.engine) as uow:
+        assert uow.conn.execute(select(alert_outbox.c.settled)).scalar_one() == 1

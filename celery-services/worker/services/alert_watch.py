@@ -1,4 +1,4 @@
-"""What people should know of, read from MariaDB: the state itself, not the events that led to it.
+"""What people should know of, read from MariaDB and Redis: the state, not the events before it.
 
 So an alert does not depend on the process that saw its cause, or on that process having lived long
 enough to say so.
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 from sqlalchemy import Connection, Engine
 
 from shared.alerts import alert
@@ -17,7 +18,9 @@ from shared.alerts.alert import Alert, AlertKind
 from shared.alerts.raising import Alerts
 from shared.config import Settings
 from shared.database import UnitOfWork
+from shared.exchange.breaker import breaker_name, shared_breaker
 from shared.exchange.precision import plain
+from shared.exchange.rate_budget import network_address
 from shared.orders.states import OrderState
 from shared.ports import Clock
 from shared.reconciliation.consensus import LOCAL_VOTER
@@ -35,6 +38,7 @@ WATCHED = (
     AlertKind.PRICE_STALE,
     AlertKind.SYMBOL_DELISTED,
 )
+IN_REDIS = (AlertKind.BREAKER_OPEN,)
 LOOKS_MISSED = 5
 
 
@@ -47,6 +51,7 @@ class WatchLimits:
     price_stale_secs: float
     unknown_order_ms: int
     look_ms: int
+    route: str
 
     @classmethod
     def of(cls, settings: Settings) -> WatchLimits:
@@ -58,6 +63,9 @@ class WatchLimits:
             price_stale_secs=settings.alerts.price_stale_secs,
             unknown_order_ms=round(settings.alerts.unknown_order_secs * 1000),
             look_ms=round(LOOKS_MISSED * r.rebalance_frequency * 1000),
+            route=breaker_name(
+                settings.venue.rest_url, network_address(settings.exchanges.hyperliquid.proxy)
+            ),
         )
 
 
@@ -76,6 +84,21 @@ def watch(engine: Engine, alerts: Alerts, limits: WatchLimits, clock: Clock) -> 
     for one in found:
         alerts.raise_alert(one, hold_secs=_hold_secs(one.kind, limits))
     alerts.settle(WATCHED, found)
+    return found
+
+
+def watch_breaker(client: redis.Redis, alerts: Alerts, limits: WatchLimits) -> list[Alert]:
+    """Raise that the venue's breaker is open, whichever process opened it; settle it if not.
+
+    Raises ``RedisError`` without Redis: then nobody knows, and nothing is settled.
+    """
+    breaker = shared_breaker(client, limits.route)
+    found = []
+    if breaker.state != "closed":  # half open is a trial, which says nothing yet
+        found.append(alert.breaker_open(breaker.name, breaker.failures))
+    for one in found:
+        alerts.raise_alert(one)
+    alerts.settle(IN_REDIS, found)
     return found
 
 

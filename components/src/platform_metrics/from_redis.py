@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 
 from shared.config import Settings
-from shared.exchange.breaker import breaker_name, shared_state
+from shared.exchange.breaker import breaker_name, shared_breaker
 from shared.exchange.buckets import Limits, RedisBucket
 from shared.exchange.rate_budget import network_address
 from shared.state_metrics import Labels, Reading
@@ -33,7 +33,9 @@ def read(client: redis.Redis, settings: Settings, now_ms: int) -> Reading:
         "t3_unacknowledged_messages": {(): float(client.hlen(UNACKNOWLEDGED))},
         "t3_price_age_seconds": _price_ages(client, settings, now_ms),
         "t3_venue_budget_left_ratio": {(address,): bucket.left()},
-        "t3_venue_breaker_state": {(name,): float(_BREAKER.index(shared_state(client, name)))},
+        "t3_venue_breaker_state": {
+            (name,): float(_BREAKER.index(shared_breaker(client, name).state))
+        },
     }
 
 

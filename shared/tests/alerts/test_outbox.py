@@ -181,7 +181,7 @@ def test_a_dead_chat_service_does_not_hold_up_who_raises(
     sender = threading.Thread(target=deliver, args=(engine, channels_of([chat.url], 1), clock))
     sender.start()
     began = time.monotonic()
-    alerts.raise_alert(breaker_open("gateway", "5 calls failed"))
+    alerts.raise_alert(breaker_open("gateway", 5))
     assert time.monotonic() - began < 0.5
     sender.join(10)
     assert not sender.is_alive()
@@ -220,7 +220,7 @@ def test_old_messages_are_forgotten_but_none_that_waits(
 ) -> None:
     alerts.raise_alert(SWITCH)
     deliver(engine, channels_of([chat.url], 2), clock)
-    alerts.raise_alert(breaker_open("gateway", "x"))
+    alerts.raise_alert(breaker_open("gateway", 5))
     with UnitOfWork(engine) as uow:
         assert AlertOutbox(uow.conn).forget(clock.now_ms() + 1) == 1
         uow.commit()
