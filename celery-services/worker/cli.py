@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,8 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.command_line import Parser
 from shared.config import ConfigError, Settings, load_secrets, load_settings
 from shared.database import UnitOfWork
+from shared.risk.audit import lines_about
 from worker import wiring
-from worker.reconciliation_engine import LEASE, lease_secs, reconciler
+from worker.reconciliation_engine import LEASE, gateway_client, lease_secs, reconciler
 from worker.services.reconciliation import Looked, Report
 from worker.services.why_report import (
     NothingFound,
@@ -77,8 +80,8 @@ def _why(wired: Wiring, arguments: argparse.Namespace) -> int:
     try:
         with UnitOfWork(wired.engine) as uow:
             if arguments.order is not None:
-                trail = wired.settings.risk.audit_trail
-                console.print(show_order(order_story(uow.conn, arguments.order, trail)))
+                story = order_story(uow.conn, arguments.order, _audited(wired))
+                console.print(show_order(story))
             else:
                 console.print(
                     show_reasons(symbol_reasons(uow.conn, arguments.symbol, arguments.limit))
@@ -87,6 +90,14 @@ def _why(wired: Wiring, arguments: argparse.Namespace) -> int:
         print(f"why: {error}", file=sys.stderr)
         return FAILED
     return OK
+
+
+def _audited(wired: Wiring) -> Callable[[str], Iterable[Mapping[str, Any]]]:
+    """The audit trail where it is on this machine; else, as in a container, by the gateway."""
+    trail = wired.settings.risk.audit_trail
+    if trail.exists():
+        return partial(lines_about, trail)
+    return gateway_client(wired).audited
 
 
 def _report_table(report: Report, settings: Settings) -> Table:

@@ -64,10 +64,16 @@ def reconciler(wired: Wiring, request_reading: Callable[[], None] | None = None)
             observers=ObserverClient(r.observer_nodes, r.observer_timeout_secs),
             clock=wired.clock,
         ),
-        gateway=GatewayClient(
-            r.order_gateway_url, wired.secrets.order_gateway.token, r.gateway_timeout_secs
-        ),
+        gateway=gateway_client(wired),
         request_reading=request_reading or _request_reading,
+    )
+
+
+def gateway_client(wired: wiring.Wiring) -> GatewayClient:
+    """The order gateway of this platform."""
+    r = wired.settings.reconciliation_engine
+    return GatewayClient(
+        r.order_gateway_url, wired.secrets.order_gateway.token, r.gateway_timeout_secs
     )
 
 

@@ -21,7 +21,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -84,6 +84,11 @@ class AuditTrail:
             self._open()
         except OSError as error:
             raise AuditError(f"{path}: cannot be opened ({error.strerror})") from error
+
+    @property
+    def path(self) -> Path:
+        """The file that is written; rotated ones lie beside it."""
+        return self._path
 
     def append(
         self, event: str, at_ms: int, fields: Mapping[str, Any], *, sync: bool = False
@@ -186,6 +191,27 @@ def chain_end(path: Path) -> ChainEnd:
         return ChainEnd(int(record["seq"]), str(record["hash"]))
     except (ValueError, KeyError, TypeError) as error:
         raise AuditError(f"{path}: its last line is not an audit record ({error})") from error
+
+
+def lines_about(path: Path, intent_id: str) -> Iterator[dict[str, Any]]:
+    """Records of an intent from the trail and its rotated files, oldest first."""
+    for file in (*sorted(path.parent.glob(f"{path.stem}-*.jsonl")), path):
+        if file.is_file():
+            yield from _records_about(file, intent_id)
+
+
+def _records_about(file: Path, intent_id: str) -> Iterator[dict[str, Any]]:
+    word = intent_id.encode()
+    with file.open("rb") as lines:
+        for line in lines:
+            if word not in line:
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # a line that is being written; `verify` is what judges the trail
+            if record.get("intent_id") == intent_id:
+                yield record
 
 
 def verify(path: Path, after: ChainEnd | None = None) -> Intact | Broken:

@@ -42,6 +42,8 @@ from worker.services.reconciliation import Reconciler
 SYMBOLS = ("BTC", "ETH", "SOL")
 PRICES = {"BTC": Decimal(50_000), "ETH": Decimal(2_000), "SOL": Decimal(100)}
 TOKEN = "test-token-" + "x" * 32
+CLI_TOKEN = "test-gateway-token-" + "x" * 32
+"""What commands read from the tests' secrets.yml."""
 
 Answer = tuple[int, Any]
 
@@ -68,6 +70,7 @@ class World:
     headers: list[Mapping[str, str]] = field(default_factory=list)
     tids: int = 0
     venue_ahead_ms: int = 0
+    audit: Callable[[str], Answer | None] = lambda _: (200, [])
 
     def account(self) -> AccountSnapshot:
         held = {
@@ -124,9 +127,12 @@ class Gateway:
         self._engine = engine
 
     def answer(self, request: Request) -> Reply:
-        assert request.path == "/execute_order"
-        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+        tokens = (f"Bearer {TOKEN}", f"Bearer {CLI_TOKEN}")
+        if request.headers.get("authorization") not in tokens:
             return Reply.json({"error": "unauthorized"}, 401)
+        if request.path.startswith("/audit?"):
+            return reply_of(self._world.audit(request.path))
+        assert request.path == "/execute_order"
         order = request.json()
         self._world.asked.append(order)
         self._world.headers.append(request.headers)

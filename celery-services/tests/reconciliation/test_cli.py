@@ -54,6 +54,25 @@ def test_why_an_order_tells_its_whole_story(scene: Any, run: Any, tmp_path: Any)
             assert told in printed
 
 
+def test_why_an_order_asks_the_gateway_for_a_trail_that_is_not_here(scene: Any, run: Any) -> None:
+    scene.want(BTC=LONG)
+    scene.cycle()
+    asked: list[str] = []
+
+    def audit(path: str) -> Any:
+        asked.append(path)
+        return 200, [{"seq": 4, "event": "order_allowed", "intent_id": "BTC:0:open"}]
+
+    scene.world.audit = audit
+    code, printed, _ = run("why", "--order", "BTC:0:open")
+    assert (code, asked) == (0, ["/audit?intent_id=BTC%3A0%3Aopen"])
+    assert "order_allowed" in printed
+    scene.world.audit = lambda _: None  # it does not answer
+    code, printed, _ = run("why", "--order", "BTC:0:open")
+    assert code == 0
+    assert "the gateway gave no audit trail (ConnectionError)" in printed
+
+
 def scene_cloid(scene: Any) -> str:
     from sqlalchemy import select
 

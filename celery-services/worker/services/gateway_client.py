@@ -132,6 +132,23 @@ class GatewayClient:
             return GatewayReply(Outcome.UNANSWERED, None, {"message": type(error).__name__})
         return _understand(reply)
 
+    def audited(self, intent_id: str) -> list[Mapping[str, Any]]:
+        """The audit trail's lines of an intent; one that says why, if the gateway gives none."""
+        try:
+            reply = self._session.get(
+                f"{self._url}/audit",
+                params={"intent_id": intent_id},
+                headers=self._headers(),
+                timeout=self._timeout_secs,
+                allow_redirects=False,
+            )
+            reply.raise_for_status()
+            found: list[Mapping[str, Any]] = reply.json()
+        except requests.RequestException as error:
+            why = f"the gateway gave no audit trail ({type(error).__name__})"
+            return [{"missing": why, "ask": f"{self._url}/audit?intent_id={intent_id}"}]
+        return found
+
     def _headers(self) -> dict[str, str]:
         headers = {
             "Authorization": f"Bearer {self._token.get_secret_value()}",

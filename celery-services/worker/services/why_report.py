@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -38,8 +37,13 @@ class OrderStory:
     venue_reply: Any = None
 
 
-def order_story(conn: Connection, order: str, audit_trail: Path) -> OrderStory:
-    """What is known of an order by its intent id or cloid; raises ``NothingFound``."""
+def order_story(
+    conn: Connection, order: str, audited: Callable[[str], Iterable[Mapping[str, Any]]]
+) -> OrderStory:
+    """What is known of an order by its intent id or cloid; raises ``NothingFound``.
+
+    ``audited`` gives the audit trail's lines of an intent.
+    """
     orders = OrderStore(conn)
     record = orders.find(order) or orders.find_by_cloid(order)
     intent_id = order if record is None else record.intent_id
@@ -51,7 +55,7 @@ def order_story(conn: Connection, order: str, audit_trail: Path) -> OrderStory:
         record=record,
         reasons=reasons,
         fills=tuple(dict(fill._mapping) for fill in fills),
-        risk=tuple(_audited(audit_trail, intent_id)),
+        risk=tuple(audited(intent_id)),
         venue_reply=ExecutionStateStore(conn).venue_reply(intent_id),
     )
 
@@ -62,24 +66,6 @@ def symbol_reasons(conn: Connection, symbol: str, limit: int) -> list[WhyEntry]:
     if not reasons:
         raise NothingFound(f"no decision about {symbol!r} is recorded")
     return reasons
-
-
-def _audited(trail: Path, intent_id: str) -> Iterator[Mapping[str, Any]]:
-    """Lines of the audit trail that name the intent, from its files, oldest first."""
-    rotated = sorted(trail.parent.glob(f"{trail.stem}-*{trail.suffix}"))
-    for file in (*rotated, trail):
-        if not file.is_file():
-            continue
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if intent_id not in line:
-                    continue
-                try:
-                    found = json.loads(line)
-                except ValueError:
-                    continue  # a torn last line; `verify` is what judges the trail
-                if isinstance(found, dict) and intent_id in json.dumps(found):
-                    yield found
 
 
 def show_order(story: OrderStory) -> RenderableType:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from itertools import islice
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
@@ -21,6 +22,7 @@ from order_gateway.http_errors import add_error_handlers
 from order_gateway.http_guard import ASSETS, RequestGuard, UnauthorizedLog
 from order_gateway.models import (
     CLOID_PATTERN,
+    INTENT_PATTERN,
     SYMBOL_PATTERN,
     CancelAllRequest,
     ExecuteOrder,
@@ -44,8 +46,10 @@ from order_gateway.wiring import Gateway
 from shared import instruments, spent_time
 from shared.opentelemetry_config import web_telemetry
 from shared.orders.states import OrderState
+from shared.risk.audit import lines_about
 
 tracer = trace.get_tracer("order_gateway")
+MAX_AUDIT_LINES = 1_000
 THREADS = 2 * OPENING_AT_ONCE
 """Of handlers: half of them are never taken by opening orders."""
 
@@ -178,6 +182,11 @@ def _risk_routes(gateway: Gateway) -> APIRouter:
     def risk() -> RiskReply:
         """State of the risk manager: switch, limits, day, account."""
         return RiskReply.of(gateway.guard.status())
+
+    @router.get("/audit", responses=refusals({503: AWAY}))
+    def audit(intent_id: Annotated[str, Query(pattern=INTENT_PATTERN)]) -> list[dict[str, Any]]:
+        """What the audit trail holds of one intent, oldest first: decisions, cancels."""
+        return list(islice(lines_about(gateway.trail.path, intent_id), MAX_AUDIT_LINES))
 
     @router.post("/risk/resume", responses=refusals({409: CONFLICT, 503: AWAY}))
     def resume(body: ResumeRequest) -> ResumeReply:

@@ -13,6 +13,7 @@ from shared.orders.intents import HAND_NAMESPACE, OrderRequest, Origin, plan_int
 
 DECIMAL_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,10})?$"
 SYMBOL_PATTERN = r"^([a-z0-9]{1,10}:)?[A-Za-z0-9]{1,20}$"
+INTENT_PATTERN = r"^[A-Za-z0-9:_.-]{1,96}$"
 CLOID_PATTERN = r"^0x[0-9a-f]{32}$"
 _DECIMAL = re.compile(DECIMAL_PATTERN)
 
@@ -46,7 +47,7 @@ class _Body(BaseModel):
 class ExecuteOrder(_Body):
     """One order intent. The same intent twice is one order."""
 
-    intent_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.-]{1,96}$")]
+    intent_id: Annotated[str, Field(pattern=INTENT_PATTERN)]
     symbol: Symbol
     side: Literal["buy", "sell"]
     size: PositiveDecimal

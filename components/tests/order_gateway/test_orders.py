@@ -38,6 +38,10 @@ def test_market_order_is_filled_journaled_published_and_audited(
     assert isinstance(verify(gateway.audit_file), Intact)
     events = [json.loads(line)["event"] for line in gateway.audit_file.read_text().splitlines()]
     assert "order_allowed" in events
+    (line,) = gateway.get("/audit", intent_id=order["intent_id"]).json()
+    assert (line["event"], line["size"]) == ("order_allowed", "0.01")
+    assert gateway.get("/audit", intent_id="BTC:0:ope").json() == []
+    assert gateway.get("/audit").status_code == 422
 
 
 def test_limits_that_do_not_match_are_rejected_or_cancelled(gateway: Any, venue: Any) -> None:
