@@ -14,6 +14,8 @@ from itertools import pairwise
 
 TERMINAL = frozenset({"FILLED", "PARTIAL", "CANCELLED", "REJECTED", "EXPIRED", "NOT_PLACED"})
 WITHOUT_EFFECT = frozenset({"NOT_PLACED", "REJECTED", "EXPIRED"})
+FOREIGN_CLOID = "0xc4a05"
+"""How the client order ids begin of orders that chaos itself sends, past the gateway."""
 CLOCK_TOLERANCE_MS = 10_000
 """Clocks of venue and platform may differ by this much while a fault skews them."""
 DUST = Decimal("1e-9")
@@ -87,7 +89,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Everything that is checked. ``repeated_steps``: (run id, fill number) journaled twice."""
+    """Everything that is checked. ``repeated_steps``: (run id, fill number) journaled twice;
+    ``forbidden``: from when to when, by our clock, the kill switch was set (UTC ms)."""
 
     intents: Sequence[Intent]
     orders: Sequence[VenueOrder]
@@ -95,6 +98,7 @@ class History:
     plans: Sequence[Plan]
     limits: Limits
     repeated_steps: Sequence[tuple[int, int]] = ()
+    forbidden: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ def check(history: History) -> list[Violation]:
         *_believed_wrongly(history),
         *_overlapping(history),
         *_repeated_steps(history),
+        *_opened_while_forbidden(history),
     ]
 
 
@@ -123,6 +128,8 @@ def _lost_intents(history: History) -> Iterable[Violation]:
     """Every order at the venue was journalled before it was sent, and no intent stays open."""
     by_cloid = {intent.cloid: intent for intent in history.intents}
     for order in history.orders:
+        if _is_foreign(order.cloid):
+            continue
         intent = by_cloid.get(order.cloid or "")
         if intent is None:
             yield Violation("lost_intent", f"order {order.oid} of {order.symbol} has no intent")
@@ -169,7 +176,7 @@ def _above_the_cap(history: History) -> Iterable[Violation]:
     held: dict[str, Decimal] = {}
     for fill in sorted(history.fills, key=lambda f: (f.time_ms, f.tid)):
         held[fill.symbol] = abs(fill.end) * fill.price
-        if not fill.increases:
+        if not fill.increases or _is_foreign(fill.cloid):
             continue
         if held[fill.symbol] > history.limits.symbol_usd:
             yield Violation(
@@ -196,10 +203,17 @@ def _increased_while_unknown(history: History) -> Iterable[Violation]:
 
 
 def _believed_wrongly(history: History) -> Iterable[Violation]:
-    """The position a plan called known is the one that its order found at the venue."""
+    """The position a plan called known is the one that its order found at the venue.
+
+    Nobody can know of someone else's trade in the moment before an order.
+    """
     first: dict[str, VenueFill] = {}
+    newest_foreign_ms: dict[str, int] = {}
     for fill in sorted(history.fills, key=lambda f: (f.time_ms, f.tid)):
-        first.setdefault(fill.cloid or "", fill)
+        if _is_foreign(fill.cloid):
+            newest_foreign_ms[fill.symbol] = fill.time_ms
+        elif fill.time_ms - newest_foreign_ms.get(fill.symbol, 0) > CLOCK_TOLERANCE_MS:
+            first.setdefault(fill.cloid or "", fill)
     plans = _plans(history)
     for intent in history.intents:
         found = first.get(intent.cloid)
@@ -210,6 +224,15 @@ def _believed_wrongly(history: History) -> Iterable[Violation]:
                     f"{intent.intent_id} believed in {plan.position} {intent.symbol}, "
                     f"the venue had {found.start}",
                 )
+
+
+def _opened_while_forbidden(history: History) -> Iterable[Violation]:
+    """Nothing that could open was sent while the kill switch was set."""
+    for intent in history.intents:
+        if intent.reduce_only or intent.sent_ms is None:
+            continue
+        if any(since < intent.sent_ms < until for since, until in history.forbidden):
+            yield Violation("opened_while_forbidden", f"{intent.intent_id} is {intent.state}")
 
 
 def _repeated_steps(history: History) -> Iterable[Violation]:
@@ -233,6 +256,10 @@ def _overlapping(history: History) -> Iterable[Violation]:
                     "overlap", f"{symbol}: {after.intent_id} was sent before the end of "
                     f"{before.intent_id}"
                 )  # fmt: skip
+
+
+def _is_foreign(cloid: str | None) -> bool:
+    return (cloid or "").startswith(FOREIGN_CLOID)
 
 
 def _filled(history: History) -> defaultdict[str, Decimal]:

@@ -27,14 +27,18 @@ class Step(StrEnum):
 class Fault:
     """One fault; ``target`` is a process to kill, ``body`` what the venue's admin route takes.
 
-    ``passes``: it is over at once, so it is never lifted.
+    ``passes``: it is over at once, so it is never lifted. ``halts``: no machine may decide how to
+    go on after it, so the seed must end halted; it lasts until that is so.
     """
 
     name: str
-    kind: Literal["kill", "venue", "disk full", "duplicated tasks"]
+    kind: Literal[
+        "kill", "venue", "disk full", "duplicated tasks", "foreign trade", "kill switch and kills"
+    ]
     target: str = ""
     body: Mapping[str, Any] = field(default_factory=dict)
     passes: bool = False
+    halts: bool = False
 
 
 KILLED = (
@@ -82,6 +86,18 @@ FAULTS: Mapping[str, Fault] = {
         _venue("clock skew", "clock_skew", params={"ms": 4_000}),
         _venue("stale account", "stale", match=ACCOUNT),
         Fault("disk full", "disk full"),
+        Fault("trade past the gateway", "foreign trade", passes=True, halts=True),
+        Fault(
+            "orders refused",
+            "venue",
+            body={"kind": "http", "match": ORDERS, "params": {"status": 422}},
+            halts=True,
+        ),
+        Fault("kill switch, all killed", "kill switch and kills", passes=True, halts=True),
     )
 }
-CELLS: tuple[tuple[Step, str], ...] = tuple((step, name) for name in FAULTS for step in Step)
+HALTING = tuple(name for name, fault in FAULTS.items() if fault.halts)
+CELLS: tuple[tuple[Step, str], ...] = tuple(
+    (step, name) for name in FAULTS if name not in HALTING for step in Step
+)
+"""What decks of seeds are dealt from; a halting fault comes on top of every few seeds."""

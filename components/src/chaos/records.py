@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Engine, func, select
 
 from chaos.checker import History, Intent, Limits, Plan, VenueFill, VenueOrder
@@ -14,7 +16,6 @@ from chaos.venue import VenueAdmin
 from demo.readings import position_reading
 from shared.config import Settings
 from shared.database import UnitOfWork
-from shared.storage.refusals import RefusalStore
 from shared.storage.risk_state import RiskStateStore
 from shared.storage.tables import (
     alert_outbox,
@@ -26,6 +27,7 @@ from shared.storage.tables import (
 
 INPUTS = {"price": "price_usd", "balance": "balance_usd", "runs": "runs", "orders": "orders"}
 MAX_REPEATED = 100
+FOR_EVER_MS = 2**62
 PRICE_TOLERANCE = Decimal("1.02")
 """The cap is checked against the highest account value and prices of a moment later."""
 
@@ -51,6 +53,7 @@ class Records:
                 plans=_plans(uow.conn),
                 limits=self._limits(uow.conn),
                 repeated_steps=repeated_steps(uow.conn),
+                forbidden=forbidden(self.settings.risk.audit_trail),
             )
 
     def order_count(self) -> int:
@@ -98,17 +101,24 @@ class Records:
         with UnitOfWork(self.engine) as uow:
             return bool(uow.conn.execute(query).scalar_one())
 
-    def resume(self, now_ms: int) -> None:
-        """What a person does after a halt."""
+    def has_blocked(self, since_ms: int) -> bool:
+        """Whether the kill switch has blocked an order since then, by the audit trail."""
+        return any(
+            line["event"] == "order_blocked"
+            and line["rule"] == "kill_switch"
+            and line["at_ms"] > since_ms
+            for line in _audit(self.settings.risk.audit_trail)
+        )
+
+    def paused(self) -> list[str]:
+        """Symbols that wait for a person."""
         with UnitOfWork(self.engine) as uow:
-            store = RiskStateStore(uow.conn)
-            risk = store.load()
-            for symbol in risk.pauses:
-                store.set_pause(symbol, False, now_ms, reason="chaos goes on", actor="chaos")
-                RefusalStore(uow.conn).forget(symbol)
-            if risk.kill_switch.engaged:
-                store.set_kill_switch(False, reason="chaos goes on", actor="chaos", now_ms=now_ms)
-            uow.commit()
+            return sorted(RiskStateStore(uow.conn).load().pauses)
+
+    def is_switched(self) -> bool:
+        """Whether the kill switch is set."""
+        with UnitOfWork(self.engine) as uow:
+            return RiskStateStore(uow.conn).load().kill_switch.engaged
 
     def _limits(self, conn: Connection) -> Limits:
         highest = conn.execute(select(func.max(balance_history.c.account_value))).scalar_one()
@@ -151,6 +161,25 @@ def _plan(intent_id: str, detail: Mapping[str, Any]) -> Plan:
     lacked = sorted(name for name, one in observed.items() if one["status"] != "Known")
     known = position["status"] == "Known"
     return Plan(intent_id, tuple(lacked), Decimal(position["value"]) if known else None)
+
+
+def forbidden(audit_trail: Path) -> list[tuple[int, int]]:
+    """From when to when the kill switch was set (UTC ms), by the gateway's audit trail."""
+    found: list[tuple[int, int]] = []
+    since_ms: int | None = None
+    for record in _audit(audit_trail):
+        if record["event"] == "kill_switch_set" and since_ms is None:
+            since_ms = record["at_ms"]
+        elif record["event"] == "kill_switch_lifted" and since_ms is not None:
+            found.append((since_ms, record["at_ms"]))
+            since_ms = None
+    return found if since_ms is None else [*found, (since_ms, FOR_EVER_MS)]
+
+
+def _audit(trail: Path) -> Iterator[dict[str, Any]]:
+    """Its whole lines, oldest first; the one that is being written is left out."""
+    for line in trail.read_bytes().split(b"\n")[:-1]:
+        yield orjson.loads(line)
 
 
 def repeated_steps(conn: Connection) -> list[tuple[int, int]]:

@@ -41,6 +41,12 @@ goes on where it stopped. `make chaos SEEDS=1 SEED=17` repeats one seed. `compon
 shows that the checker can fail: each safeguard (journal before send, client order id, quorum, the
 fences of a symbol and of a shard) is taken away alone, and what it prevented is reported.
 
+The last rows are faults after which no machine may decide how to go on; every fifth seed ends with
+one, and it must end in H: an order that someone sends with the account's key past the gateway, a
+venue that refuses every order, and the kill switch, set on the command line before every process,
+Redis and MariaDB are killed at once. The checker also looks for the message to people, and for
+anything that could open and was sent between the lines of the audit trail that set and lift it.
+
 What this does not reach: the clock that is skewed is the venue's, not one of ours, and the full
 disk is a limit on the size of the gateway's files (`RLIMIT_FSIZE`), not of MariaDB's.
 """

@@ -10,9 +10,10 @@ import structlog
 
 from chaos.checker import Violation, check
 from chaos.faults import FAULTS
+from chaos.person import Person
 from chaos.platform import RunningPlatform
 from chaos.records import Records
-from chaos.schedule import Strike
+from chaos.schedule import HALT_SECS, Strike
 from chaos.steps import armed
 from chaos.strikes import PROCESS_SECS, Striker
 from chaos.venue import UNREACHABLE
@@ -23,7 +24,9 @@ POLL_SECS = 0.1
 STEP_SECS = 25.0
 """An order has to come to the step of a strike within this time; else it strikes without one."""
 RECOVERY_SECS = 120.0
-ALERT_SECS = 30.0
+BLOCK_SECS = 90.0
+"""With the kill switch set, an order must have been asked for, and blocked, within this time."""
+ALERT_SECS = 60.0
 CHECKS, CHECK_PAUSE_SECS = 20, 1.0
 
 
@@ -55,7 +58,11 @@ def run_seed(
     began_ms, began, before = _now_ms(), time.monotonic(), _order_count(records)
     striker = Striker(platform)
     struck = [_strike(striker, records, strike) for strike in strikes]
-    while striker.due():
+    must_halt = [one for one in struck if one is not None and FAULTS[one.strike.fault].halts]
+    if must_halt:
+        _wait(lambda: bool(records.halts()), HALT_SECS)
+    halted_ms = _now_ms()
+    while striker.due(at_once=bool(must_halt)):
         time.sleep(POLL_SECS)
     _wait(lambda: _done(platform.admin.lift), RECOVERY_SECS)
     ended = time.monotonic()
@@ -65,10 +72,13 @@ def run_seed(
     violations = _violations(records)
     if not recovered:
         violations.append(Violation("not_recovered", f"not at target after {RECOVERY_SECS:g} s"))
+    violations += [Violation("not_halted", str(s.strike)) for s in must_halt if not halts]
+    if records.is_switched() and not _wait(lambda: records.has_blocked(halted_ms), BLOCK_SECS):
+        violations.append(Violation("switch_not_felt", "no order was blocked by the kill switch"))
     if halts:
         if not _wait(lambda: records.has_alert(began_ms), ALERT_SECS):
             violations.append(Violation("halt_without_alert", "; ".join(halts)))
-        records.resume(_now_ms())
+        _wait(lambda: _gone_on(platform, records), RECOVERY_SECS)
     return Outcome(
         seed=seed,
         struck=tuple(one for one in struck if one is not None),
@@ -93,6 +103,8 @@ def _strike(striker: Striker, records: Records, strike: Strike) -> Struck | None
         return _wait(met, secs)
 
     wait(lambda: False, strike.pause_secs)
+    if fault.halts:  # alone: what halted it must be this
+        wait(lambda: not striker.due(), RECOVERY_SECS)
     if not wait(lambda: striker.has_process(fault), PROCESS_SECS):
         return None
     deadline = time.monotonic() + STEP_SECS
@@ -138,6 +150,12 @@ def _violations(records: Records) -> list[Violation]:
     if lasting is None:
         return [Violation("unreadable", "venue or database could not be read")]
     return sorted(lasting, key=lambda violation: (violation.rule, violation.detail))
+
+
+def _gone_on(platform: RunningPlatform, records: Records) -> bool:
+    """Do what a person does after a halt; whether nothing is halted any more."""
+    Person(platform.plan).go_on(records)
+    return not records.halts()
 
 
 def _order_count(records: Records) -> int:

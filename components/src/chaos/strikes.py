@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import structlog
 from celery import Celery
 from sqlalchemy import select
 
-from chaos.faults import Fault
+from chaos.faults import KILLED, Fault
+from chaos.person import Person
 from chaos.platform import RunningPlatform
 from chaos.venue import UNREACHABLE
 from demo.processes import start_time
@@ -52,10 +54,15 @@ class Striker:
             case "duplicated tasks":
                 self._duplicate_tasks()
                 return True
+            case "foreign trade":
+                symbol = self.platform.plan.settings.reconciliation_engine.symbols[0]
+                return Person(self.platform.plan).trade(symbol)
+            case "kill switch and kills":
+                return Person(self.platform.plan).set_kill_switch() and self._kill_all()
 
-    def due(self) -> bool:
-        """End what is due; whether anything is still in force."""
-        now = time.monotonic()
+    def due(self, *, at_once: bool = False) -> bool:
+        """End what is due, or everything; whether anything is still in force."""
+        now = math.inf if at_once else time.monotonic()
         for one in [one for one in self._undoes if one[0] <= now]:
             try:
                 one[1]()
@@ -66,8 +73,14 @@ class Striker:
 
     def has_process(self, fault: Fault) -> bool:
         """Whether the process that the fault needs runs."""
-        target = {"kill": fault.target, "disk full": GATEWAY}.get(fault.kind)
-        return target is None or start_time(self.platform.pid(target)) is not None
+        one = {"kill": fault.target, "disk full": GATEWAY}.get(fault.kind)
+        needed = KILLED if fault.halts else () if one is None else (one,)
+        return all(start_time(self.platform.pid(name)) is not None for name in needed)
+
+    def _kill_all(self) -> bool:
+        """Every process at the same moment, servers included."""
+        killed = [self.platform.kill(name) for name in KILLED]
+        return all(killed)
 
     def _later(self, lasts_secs: float, undo: Undo) -> None:
         self._undoes.append((time.monotonic() + lasts_secs, undo))

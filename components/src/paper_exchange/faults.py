@@ -10,7 +10,7 @@ from typing import Any
 from paper_exchange.decimals import parse_decimal
 
 BEFORE, AFTER = "before", "after"
-HTTP_STATUSES = (429, 500, 502, 503, 504)
+HTTP_STATUSES = (422, 429, 500, 502, 503, 504)
 
 
 class FaultError(ValueError):

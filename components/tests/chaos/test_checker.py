@@ -7,7 +7,16 @@ from decimal import Decimal
 
 import pytest
 
-from chaos.checker import History, Intent, Limits, Plan, VenueFill, VenueOrder, check
+from chaos.checker import (
+    FOREIGN_CLOID,
+    History,
+    Intent,
+    Limits,
+    Plan,
+    VenueFill,
+    VenueOrder,
+    check,
+)
 
 D = Decimal
 
@@ -133,6 +142,11 @@ def test_a_sound_history_has_no_violation() -> None:
             "repeated_step",
         ),
         (
+            "kill switch: sent between the lines that set and lift it",
+            replace(SOUND, forbidden=[(110_000, 130_000)]),
+            "opened_while_forbidden",
+        ),
+        (
             "cap of a symbol",
             replace(SOUND, limits=Limits(D(150), D(1_500))),
             "above_cap",
@@ -166,3 +180,21 @@ def test_a_reducing_fill_above_the_cap_is_no_violation() -> None:
         limits=Limits(D(100), D(100)),
     )
     assert check(shrinking) == []
+
+
+def test_an_exit_passes_the_kill_switch() -> None:
+    exits = [replace(one, reduce_only=True) for one in SOUND.intents]
+    assert check(replace(SOUND, intents=exits, forbidden=[(0, 999_999)])) == []
+
+
+def test_what_someone_else_does_is_no_fault_of_the_platform() -> None:
+    cloid = FOREIGN_CLOID + "1"
+    foreign = VenueFill(90, cloid, "BTC", 119_000, D(1), D(100), D(1))
+    history = replace(
+        SOUND,
+        orders=[*SOUND.orders, VenueOrder(90, cloid, "BTC", 119_000)],
+        fills=[fill(1), foreign, fill(2, start=2)],  # its plan, a second before, believed in 1
+    )
+    assert check(history) == []
+    early = replace(history, fills=[fill(1), replace(foreign, time_ms=90_000), fill(2, start=2)])
+    assert rules(early) == {"wrong_position"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chaos.faults import CELLS, FAULTS, Step
+from chaos.faults import CELLS, FAULTS, HALTING, Step
 from chaos.platform import RunningPlatform
-from chaos.schedule import deal
+from chaos.schedule import HALT_EVERY, deal
 from demo.supervisor import tiers
 from paper_exchange.faults import FaultBox
 
@@ -21,8 +21,16 @@ def test_a_seed_repeats_its_strikes() -> None:
 
 def test_the_seeds_of_a_deck_strike_every_cell_once() -> None:
     dealt = [s for seed in range(1, SEEDS_OF_A_DECK + 1) for s in deal(seed, STRIKES)]
+    dealt = [s for s in dealt if s.fault not in HALTING]
     assert {(s.step, s.fault) for s in dealt[: len(CELLS)]} == set(CELLS)
     assert {s.step for s in dealt} == set(Step)
+
+
+def test_every_fault_that_halts_ends_a_seed_and_none_has_two() -> None:
+    last = [deal(seed, STRIKES)[STRIKES:] for seed in range(1, 201)]
+    assert all(len(extra) == (seed % HALT_EVERY == 0) for seed, extra in enumerate(last, start=1))
+    struck = {(s.step, s.fault) for extra in last for s in extra}
+    assert struck == {(step, name) for step in Step for name in HALTING}
 
 
 def test_the_next_deck_is_shuffled_anew() -> None:
