@@ -1,4 +1,4 @@
-"""What the order gateway adds to an order, and how fast the kill switch takes hold.
+"""What the order gateway adds to an order.
 
 The gateway, its MariaDB (flushed to disk at every commit), its Redis and the paper exchange are
 processes of their own; orders come over HTTP at a fixed rate whether or not earlier ones have been
@@ -24,7 +24,6 @@ from shared.benchmarks.gateway_platform import (
 )
 
 ORDERS_PER_S: Final = 50
-BLOCKED: Final = 403
 ORDERS: Final = 1_000
 WARM_UP_ORDERS: Final = 100
 
@@ -98,36 +97,6 @@ def gateway_latency() -> list[Figure]:
         Figure("gateway_orders_per_s", ORDERS / secs, "orders/s"),
         Figure("gateway_cpu_ms_per_order", cpu * 1000 / ORDERS, "ms", better="lower"),
     ]
-
-
-def kill_switch_to_block_s() -> Figure:
-    """From the request that sets the switch to the last order that still got through."""
-    with gateway_platform() as gateway:
-        load = _Load(gateway)
-        _filled(load.send(WARM_UP_ORDERS))
-        asked: list[float] = []
-
-        def set_switch() -> None:
-            asked.append(time.perf_counter())
-            body = {"action": "set", "reason": "a measurement", "actor": "bench"}
-            if Client(gateway.port).post("/risk/kill-switch", body).status != 200:
-                raise RuntimeError("the kill switch was not set")
-
-        with ThreadPoolExecutor(1) as hand:
-            before = load.send(ORDERS_PER_S)
-            switch = hand.submit(set_switch)
-            began = time.perf_counter()
-            after = load.send(4 * ORDERS_PER_S)
-            switch.result()
-        outcomes = [answer.result() for answer in after]
-        load.close()
-    _filled([order for order in before if order.result().status != BLOCKED])
-    passed = [place for place, answer in enumerate(outcomes) if answer.status == 200]
-    if not any(answer.body.get("rule") == "kill_switch" for answer in outcomes):
-        raise RuntimeError("the kill switch has blocked no order")
-    last = max(passed, default=-1)
-    secs = began - asked[0] + (last + 1) / ORDERS_PER_S
-    return Figure("kill_switch_to_block_s", secs, "s", goal=1.0, better="lower")
 
 
 def _filled(sent: list[Future[Answer]]) -> list[Answer]:

@@ -88,6 +88,8 @@ class GatewayPlatform:
     sizes: Mapping[str, str]
     """Coins of an order of ``ORDER_USD``, by symbol."""
     process: subprocess.Popen[bytes]
+    environ: Mapping[str, str]
+    """With which another process finds this gateway."""
 
     def cpu_secs(self) -> float:
         """User and system time that the gateway has used so far."""
@@ -123,7 +125,7 @@ def gateway_platform(**overrides: object) -> Iterator[GatewayPlatform]:
         }
         process = stack.enter_context(_process(environ, platform.folder / "gateway.log"))
         _wait_until_ready(port, process, platform.folder / "gateway.log")
-        yield GatewayPlatform(platform, port, _sizes(venue.url), process)
+        yield GatewayPlatform(platform, port, _sizes(venue.url), process, environ)
 
 
 def _secrets(platform: LivePlatform, wallet: str) -> Path:
