@@ -295,6 +295,7 @@ order_execution_log = Table(
     UniqueConstraint("symbol", "plan_epoch", "leg", name="uq_intent_leg"),
     Index("ix_order_log_state", "state"),
     Index("ix_order_log_created", "created_ms"),
+    Index("ix_order_log_oid", "oid"),
     **INNODB,
 )
 """The intent journal. ``open_symbol`` lets the database itself refuse a second open intent."""
@@ -326,6 +327,7 @@ order_fills = Table(
     Column("dir", String(32), nullable=False),
     Column("crossed", Boolean, nullable=False),
     Index("ix_order_fills_cloid", "cloid"),
+    Index("ix_order_fills_intent", "intent_id"),
     Index("ix_order_fills_coin_time", "coin", "time_ms"),
     **INNODB,
 )

@@ -63,6 +63,7 @@ Sizes are in coins, prices and money in USD, all as decimal strings; times are U
 """
 GUARDED = {
     401: "no token, or a wrong one; the audit trail says so",
+    408: "the body did not come in time",
     413: "the body is larger than `order_gateway.max_body_bytes`",
     422: "a field is not as described, or a filter of the venue objects (`rule`, `value`, `limit`)",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -20,6 +21,7 @@ ASSETS = "/docs-assets"
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics", "/docs", "/openapi.json"})
 BEARER = "bearer "
 UNAUTHORIZED_EVERY_SECS = 1.0
+BODY_SECS = 10.0
 
 
 class UnauthorizedLog:
@@ -45,7 +47,8 @@ class UnauthorizedLog:
 
 
 class RequestGuard:
-    """ASGI middleware: 401 without the right bearer token, 413 beyond ``max_body_bytes``.
+    """ASGI middleware: 401 without the right bearer token, 413 beyond ``max_body_bytes``, 408 for
+    a body that does not come.
 
     The 401 says nothing more; the audit trail does.
     """
@@ -76,7 +79,13 @@ class RequestGuard:
         if _declared_length(headers) > self._max_body_bytes:
             await self._too_large(send)
             return
-        body = await self._read(receive)
+        try:
+            async with asyncio.timeout(BODY_SECS):
+                body = await self._read(receive)
+        except TimeoutError:
+            message = f"the body did not come within {BODY_SECS:g} s"
+            await _reply(send, 408, {"error": "request_timeout", "message": message})
+            return
         if body is None:
             await self._too_large(send)
             return

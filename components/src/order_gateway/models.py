@@ -45,19 +45,65 @@ class _Body(BaseModel):
 
 
 class ExecuteOrder(_Body):
-    """One order intent. The same intent twice is one order."""
+    """One order intent. The same intent twice is one order; another content under a known name is
+    refused (409)."""
 
-    intent_id: Annotated[str, Field(pattern=INTENT_PATTERN)]
-    symbol: Symbol
+    intent_id: Annotated[
+        str,
+        Field(
+            pattern=INTENT_PATTERN,
+            description="Its name, once and for all: `hand:<anything new>` by hand, "
+            "`<symbol>:<plan_epoch>:<leg>` for a planned order.",
+            examples=["hand:leave-btc-1"],
+        ),
+    ]
+    symbol: Annotated[Symbol, Field(description="The venue's coin name.")]
     side: Literal["buy", "sell"]
-    size: PositiveDecimal
-    type: Literal["market", "limit"]
-    price: PositiveDecimal | None = None
-    reduce_only: bool = False
-    tif: Tif | None = None
-    origin: Origin = "reconcile"
-    plan_epoch: Annotated[int, Field(ge=0, le=2**53)] | None = None
-    leg: Annotated[str, Field(pattern=r"^[a-z_]{1,16}$")] | None = None
+    size: Annotated[
+        PositiveDecimal, Field(description="Coins; rounded down to the venue's lot, never up.")
+    ]
+    type: Annotated[
+        Literal["market", "limit"],
+        Field(
+            description="`market`: immediate-or-cancel, no worse than a fresh price and "
+            "`order_gateway.max_slippage_bps`."
+        ),
+    ]
+    price: Annotated[
+        PositiveDecimal | None,
+        Field(description="USD, for `limit` alone; rounded to the venue's tick, never worse."),
+    ] = None
+    reduce_only: Annotated[
+        bool,
+        Field(
+            description="An exit: it can only make a position smaller, passes the kill switch and "
+            "most limits, and is taken without MariaDB, too."
+        ),
+    ] = False
+    tif: Annotated[
+        Tif | None,
+        Field(
+            description="How long a limit rests: `Ioc` not at all, `Gtc` until it is cancelled (at "
+            "most `order_gateway.resting_ttl_secs`), `Alo` the same and never as a taker. "
+            "By default `Gtc` by hand, else `Ioc`."
+        ),
+    ] = None
+    origin: Annotated[
+        Origin, Field(description="Who wants it; people use `hand`, which needs no plan.")
+    ] = "reconcile"
+    plan_epoch: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=2**53,
+            description="For planned orders: the count of the symbol's finished orders, which the "
+            "plan was made at. A plan of before the last one is refused (409).",
+        ),
+    ] = None
+    leg: Annotated[
+        str | None,
+        Field(pattern=r"^[a-z_]{1,16}$", description="For planned orders: `close` or `open`."),
+    ] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ExecuteOrder:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
+
+from order_gateway import http_guard
 
 GOOD = {
     "intent_id": "BTC:0:open",
@@ -98,6 +102,30 @@ def test_large_bodies_are_refused_however_they_come(gateway: Any) -> None:
         gateway.url + "/execute_order", data=iter([large]), headers=gateway.headers, timeout=5
     )
     assert (plain.status_code, chunked.status_code) == (413, 413)
+
+
+def test_a_client_that_never_ends_its_request_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers with the token, and then silence: nothing may wait for it for ever."""
+    monkeypatch.setattr(http_guard, "BODY_SECS", 0.05)
+    sent: list[Any] = []
+
+    async def app(*_: Any) -> None:
+        raise AssertionError("the request never came")
+
+    async def silence() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    guard = http_guard.RequestGuard(
+        app, token="t", max_body_bytes=9, unauthorized=http_guard.UnauthorizedLog(Mock())
+    )
+    headers = [(b"authorization", b"Bearer t"), (b"content-length", b"5")]
+    scope = {"type": "http", "path": "/flatten", "headers": headers}
+    asyncio.run(guard(scope, silence, send))
+    assert sent[0]["status"] == 408
+    assert b"within 0.05 s" in sent[1]["body"]
 
 
 def test_bad_queries_are_refused(gateway: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import Engine
 
 from order_gateway.emergency import EmergencyJournal
@@ -171,7 +172,7 @@ def test_exits_pass_without_the_database_and_are_imported_afterwards(
 
 
 def test_flatten_and_kill_switch_work_without_the_database(
-    gateway: Any, own_mariadb: MariaDbServer, venue: Any
+    gateway: Any, own_mariadb: MariaDbServer, venue: Any, stream: redis.Redis
 ) -> None:
     gateway.restart(T3__database__port=str(own_mariadb.port))
     assert gateway.execute(gateway.planned("ETH", "sell", "0.3"))["state"] == "FILLED"
@@ -181,11 +182,15 @@ def test_flatten_and_kill_switch_work_without_the_database(
     assert reply.json()["flat"] is True, reply.text
     assert venue.info("clearinghouseState", user=venue.wallet)["assetPositions"] == []
     gateway.kill()  # the switch is on the gateway's disk alone
+    stream.flushall()
     own_mariadb.start()
     gateway.start(T3__database__port=str(own_mariadb.port))
     blocked = gateway.refusal(gateway.planned("BTC", "buy", "0.001"))
     assert (blocked["rule"], blocked["limit"]) == ("kill_switch", "not set")
     assert "the database is down" in blocked["value"]
     assert gateway.get("/risk").json()["paused_symbols"] == {}
+    exit_body = gateway.planned("ETH", "buy", "0.1", reduce_only=True)
+    assert gateway.execute(exit_body)["state"] == "REJECTED"  # by the venue: there is no position
+    assert gateway.post("/risk/kill-switch", {"action": "lift"}).status_code == 422
     assert "flatten" in {o["origin"] for o in gateway.get("/orders").json()}
     gateway.restart()

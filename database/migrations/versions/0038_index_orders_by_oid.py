@@ -1,0 +1,16 @@
+"""Index orders by the venue's id: every new fill is looked up by it."""
+
+from alembic import op
+
+revision = "0038"
+down_revision = "0037"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("CREATE INDEX ix_order_log_oid ON order_execution_log (oid)")
+
+
+def downgrade() -> None:
+    op.execute("DROP INDEX ix_order_log_oid ON order_execution_log")
