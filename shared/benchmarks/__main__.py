@@ -26,6 +26,8 @@ BENCHMARKS: dict[str, str] = {
     "backtest_year_s": "shared.benchmarks.bench_backtest:backtest_year_s",
     "backtest_peak_mib": "shared.benchmarks.bench_backtest:backtest_peak_mib",
     "backtest_sma_bars_per_s": "shared.benchmarks.bench_backtest:backtest_sma_bars_per_s",
+    "optimize_trials_per_min_1": "shared.benchmarks.bench_optimize:optimize_trials_per_min",
+    "optimize_trials_per_min_2": "shared.benchmarks.bench_optimize:optimize_trials_per_min",
     "tick_to_key_p99_ms": "shared.benchmarks.bench_market_data:tick_to_key_p99_ms",
     "sample_500_ms_per_tick": "shared.benchmarks.bench_market_data:sample_500_ms_per_tick",
     "recorder_cpu_share": "shared.benchmarks.bench_recorder:recorder_cpu_share",

@@ -24,11 +24,24 @@ from shared.research.performance import Performance
 from shared.research.plots import Plots
 from shared.research.report import Card, Picture, number, page, percent
 from shared.research.request import Inputs, Request
+from shared.research.statistics_text import Row, rows
 from shared.research.stored_series import StoredSeries
 from shared.research.tables import FloatArray
 from shared.research.tick_series import Series
 
 ROOT: Final = Path(__file__).parents[2]
+OF_THE_RUNS: Final = (
+    "ticks",
+    "run_bars",
+    "runs_born",
+    "runs_living",
+    "runs_traded",
+    "mean_log_growth_of_runs",
+    "virtual_fills",
+    "virtual_fees_usd",
+    "seconds",
+)
+"""Statistics that are not the account's."""
 CAPTIONS: Final = {
     "equity": "The account after fees, slippage and funding, marked at every tick, against equal "
     "parts of every symbol bought at the start and held at no cost. Lines down through it are ends "
@@ -221,6 +234,7 @@ def write_page(
         f"{series.interval_ms / 1000:g} s · fee {inputs.plan.account.fee_rate * 1e4:g} bps and "
         f"slippage {inputs.plan.account.slippage_rate * 1e4:g} bps a side"
     )
+    numbers = {name: value for name, value in stats.items() if not isinstance(value, str)}
     text = page(
         title,
         subtitle,
@@ -228,7 +242,8 @@ def write_page(
         _notes(request, inputs, result, stats),
         [Picture(path, CAPTIONS[name]) for name, path in pictures.items()],
         {
-            "Numbers": [(name, _shown(value)) for name, value in stats.items()],
+            "The account": rows({k: v for k, v in numbers.items() if k not in OF_THE_RUNS}),
+            "The runs": rows({k: numbers[k] for k in OF_THE_RUNS if k in numbers}),
             "Inputs": _inputs(inputs, journal),
         },
         "Written by make backtest. config.json beside this page holds everything needed to run it "
@@ -249,8 +264,11 @@ def _cards(result: Performance, stats: Mapping[str, float | int | str]) -> list[
         Card(sharpe, "Sharpe per year, ± 1 s.e."),
         Card(f"{int(stats['orders']):,}", "account orders"),
         Card(number(result.turnover_per_day, 1) + " ×", "turnover per day, of equity"),
-        Card(percent(-float(stats["costs_usd"]) / result.start_usd), "fees and slippage"),
-        Card(f"{float(stats['run_bars']):,.0f}", "run-bars"),
+        Card(
+            percent(-float(stats["costs_usd"]) / result.start_usd),
+            "fees and slippage, of the start balance",
+        ),
+        Card(f"{result.days:,.1f}", "days of prices"),
     ]
 
 
@@ -269,9 +287,11 @@ def _notes(
     ]
     if math.isfinite(result.sharpe):
         sure = abs(result.sharpe) > 2.0 * result.sharpe_error
+        side = "above" if result.sharpe > 0.0 else "below"
         notes.append(
             f"The Sharpe ratio is {number(result.sharpe)} with a standard error of "
-            f"{number(result.sharpe_error)}: it is {'' if sure else 'not '}distinguishable from 0."
+            f"{number(result.sharpe_error)}: "
+            + (f"it is {side} 0 by more than chance." if sure else "it may as well be 0.")
         )
     gross = result.net_return + float(stats["costs_usd"]) / result.start_usd
     notes.append(
@@ -289,19 +309,17 @@ def _notes(
     return notes
 
 
-def _inputs(inputs: Inputs, journal: Journal) -> list[tuple[str, str]]:
-    rows = [
-        (f"{item['symbol']} {item['kind']}", Path(item["file"]).name)
+def _inputs(inputs: Inputs, journal: Journal) -> list[Row]:
+    files = [
+        (
+            f"{item['symbol']} {item['kind']}",
+            Path(item["file"]).name,
+            f"SHA-256 {item['sha256'][:16]}…" if item["sha256"] else "",
+        )
         for item in fingerprint(inputs)
     ]
-    rows += [
-        (f"{item['symbol']} {item['kind']} sha256", item["sha256"][:16])
-        for item in fingerprint(inputs)
+    return [
+        *files,
+        ("Journal", journal.sha256, "SHA-256 of every virtual fill; the same inputs give the same"),
+        ("Code", code_version(), "commit"),
     ]
-    return [*rows, ("journal sha256", journal.sha256), ("code", code_version())]
-
-
-def _shown(value: float | int | str) -> str:
-    if isinstance(value, float):
-        return "–" if not math.isfinite(value) else f"{value:,.6g}"
-    return f"{value:,}" if isinstance(value, int) else value

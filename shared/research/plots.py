@@ -60,7 +60,8 @@ class Plots:
             when_ended = np.datetime64(mark.tick_ms, "ms")
             top.axvline(when_ended, color=GREEN if took else RED, linewidth=0.9, alpha=0.6)  # type: ignore[arg-type]
         top.set_title("Account")
-        top.set_ylabel("USD")
+        top.set_ylabel("account value, USD")
+        _dollars(top)
         top.legend(loc="best")
         fall = -100.0 * drawdown(equity, start_usd)[thin]
         low.fill_between(when, fall, 0.0, color=RED, alpha=0.25, linewidth=0)
@@ -90,12 +91,15 @@ class Plots:
         figure, (axes,) = _figure(10.0, 2.8)
         axes.bar(range(len(days)), traded_usd, color=BLUE, width=0.8, label="traded")
         axes.set_title("Turnover per UTC day")
-        axes.set_ylabel("USD traded")
+        axes.set_ylabel("traded, USD")
+        axes.set_xlabel("UTC day")
+        _dollars(axes)
         other = axes.twinx()
         other.plot(
             range(len(days)), np.cumsum(costs_usd), color=RED, linewidth=1.4, label="costs so far"
         )
         other.set_ylabel("costs so far, USD")
+        _dollars(other)
         other.grid(visible=False)
         other.set_ylim(bottom=0.0)
         every = max(1, len(days) // 8)
@@ -142,7 +146,7 @@ class Plots:
         axes[1].set_title(f"Next return along the last {seen.lookback} samples", fontsize=10)
         axes[1].set_ylabel("mean, bps (2 s.e.)")
         for ax in axes:
-            ax.set_xlabel(f"entropy, d={d} τ={tau} w={w}")
+            ax.set_xlabel(f"normalised entropy (d = {d}, τ = {tau}, w = {w} samples)")
         self._save(figure, "entropy")
 
     def surfaces(self, tables: Mapping[tuple[str, str], Mapping[Hashable, Cohort]]) -> None:
@@ -208,8 +212,8 @@ def _surface(
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=ink)
     ax.set_xticks(range(len(xs)), [str(x) for x in xs])
     ax.set_yticks(range(len(ys)), [str(y) for y in ys])
-    ax.set_xlabel(x_name)
-    ax.set_ylabel(y_name)
+    ax.set_xlabel(f"{x_name}, samples")
+    ax.set_ylabel(y_name if y_name == "order" else f"{y_name}, samples")
     ax.set_title(f"{y_name} × {x_name}", fontsize=10)
     ax.grid(visible=False)
     figure.colorbar(image, ax=ax, label="mean log-growth, %")
@@ -267,5 +271,15 @@ def dates(axes: Axes) -> None:
     locator = mdates.AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(
-        mdates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+        mdates.ConciseDateFormatter(  # type: ignore[no-untyped-call]
+            locator,
+            formats=["%Y", "%b", "%b %d", "%H:%M", "%H:%M", "%H:%M:%S"],
+            zero_formats=["", "%b %Y", "%b %d", "%b %d", "%H:%M", "%H:%M"],
+            offset_formats=["", "", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d"],
+        )
     )
+    axes.set_xlabel("UTC")
+
+
+def _dollars(axes: Axes) -> None:
+    axes.yaxis.set_major_formatter("{x:,.0f}")

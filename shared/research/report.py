@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shared.research.statistics_text import Row
+
 _STYLE: Final = """
 :root { --ink:#1c2733; --muted:#6b7785; --line:#e3e8ee; --blue:#2962c4; }
 :root { --red:#c23b3b; --green:#2b8a5b; }
@@ -38,14 +40,18 @@ li { margin-bottom:4px; }
 table { border-collapse:collapse; width:100%; font-size:13.5px; }
 td, th { text-align:left; padding:6px 10px 6px 0; border-bottom:1px solid var(--line);
   vertical-align:top; font-variant-numeric:tabular-nums; }
-th { color:var(--muted); font-weight:500; white-space:nowrap; }
+th { font-weight:500; }
+th small { display:block; color:var(--muted); font-size:12px; font-weight:400; }
 td { text-align:right; }
 .two { display:grid; grid-template-columns:1fr 1fr; gap:16px; }
+.two { align-items:start; }
 .two section { margin:0; }
 code { font:12px/1.4 ui-monospace,"DejaVu Sans Mono",monospace; overflow-wrap:anywhere; }
 footer { color:var(--muted); font-size:12.5px; margin-top:20px; }
-@media (max-width:760px) { .two { grid-template-columns:1fr; }
-  .cards { grid-template-columns:1fr 1fr; } }
+@media (max-width:760px) { .two { grid-template-columns:minmax(0,1fr); }
+  .cards { grid-template-columns:1fr 1fr; } main { padding:24px 12px 48px; }
+  section { padding:16px; } .card b { font-size:19px; }
+  .wide { overflow-x:auto; } .wide img { width:720px; max-width:none; } }
 """
 
 
@@ -72,7 +78,7 @@ def page(
     cards: Sequence[Card],
     notes: Sequence[str],
     pictures: Sequence[Picture],
-    tables: Mapping[str, Sequence[tuple[str, str]]],
+    tables: Mapping[str, Sequence[Row]],
     footer: str,
 ) -> str:
     """The page as HTML; everything it shows is inside it."""
@@ -115,14 +121,15 @@ def _card(card: Card) -> str:
 def _picture(picture: Picture) -> str:
     data = base64.b64encode(picture.path.read_bytes()).decode("ascii")
     return (
-        f"<section><figure><img alt='{_text(picture.caption)}' src='data:image/png;base64,{data}'>"
-        f"<figcaption>{_text(picture.caption)}</figcaption></figure></section>"
+        f"<section><figure><div class=wide tabindex=0><img alt='{_text(picture.caption)}' "
+        f"src='data:image/png;base64,{data}'></div><figcaption>{_text(picture.caption)}</figcaption></figure></section>"
     )
 
 
-def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
+def _table(title: str, rows: Sequence[Row]) -> str:
     body = "".join(
-        f"<tr><th>{_text(name)}</th><td><code>{_text(value)}</code></td></tr>"
-        for name, value in rows
+        f"<tr><th>{_text(name)}<small>{_text(meaning)}</small></th>"
+        f"<td><code>{_text(value)}</code></td></tr>"
+        for name, value, meaning in rows
     )
     return f"<section><h2>{_text(title)}</h2><table>{body}</table></section>"

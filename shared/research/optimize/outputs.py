@@ -23,6 +23,7 @@ from shared.research.optimize.trial import Result
 from shared.research.outputs import code_version, fingerprint, hold_curve, write_stats
 from shared.research.report import Card, Picture, number, page, percent
 from shared.research.request import series_of
+from shared.research.statistics_text import Row, rows
 from shared.research.tables import FloatArray
 
 BPS: Final = 10_000.0
@@ -237,7 +238,8 @@ def _write_page(
         f"{len(outcome.folds)} folds: {fold.train.hours / 24:.1f} days of training, a gap of "
         f"{gap_hours / 24:.1f}, {fold.test.hours / 24:.1f} days of test"
     )
-    tables = {"Numbers": [(name, _shown(value)) for name, value in stats.items()]}
+    whole = {name: value for name, value in stats.items() if not name.startswith("fold_")}
+    tables = {"Numbers": rows(whole)}
     for one in outcome.folds:
         tables[f"Fold {one.fold.number}"] = _fold_rows(one)
     if proposal is not None:
@@ -367,29 +369,23 @@ def is_proven(outcome: Outcome, min_deflated_sharpe: float = SIGNIFICANT) -> boo
     )
 
 
-def _fold_rows(fold: FoldOutcome) -> list[tuple[str, str]]:
-    rows = []
-    for name, window in (("training", fold.fold.train), ("test", fold.fold.test)):
+def _fold_rows(fold: FoldOutcome) -> list[Row]:
+    windows = []
+    for name, window in (("Training", fold.fold.train), ("Test", fold.fold.test)):
         start, end = (
             datetime.fromtimestamp(ms / 1000.0, tz=UTC) for ms in (window.from_ms, window.to_ms)
         )
-        rows.append((name, f"{start:%m-%d %H:%M} to {end:%m-%d %H:%M}"))
-    return rows + [(name, _shown(value)) for name, value in _fold_stats(fold).items()]
+        windows.append((name, f"{start:%m-%d %H:%M} to {end:%m-%d %H:%M}", "UTC"))
+    return windows + rows(_fold_stats(fold))
 
 
-def _proposal_rows(chosen: Tried | None) -> list[tuple[str, str]]:
+def _proposal_rows(chosen: Tried | None) -> list[Row]:
     values = {} if chosen is None else chosen.values
-    return [(path, json.dumps(value)) for path, value in values.items()]
+    return [(path, json.dumps(value), "") for path, value in values.items()]
 
 
 def _tone(value: float) -> str:
     return "good" if value > 0.0 else "bad" if value < 0.0 else ""
-
-
-def _shown(value: float | int | str) -> str:
-    if isinstance(value, float):
-        return "–" if not math.isfinite(value) else f"{value:,.4g}"
-    return f"{value:,}" if isinstance(value, int) else value
 
 
 def _finite(value: float) -> float | None:

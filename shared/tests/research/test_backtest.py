@@ -16,6 +16,7 @@ from rich.console import Console
 from shared.research import backtest
 from shared.research.performance import drawdown, hourly_returns, performance, sharpe_ratio
 from shared.research.progress import BacktestProgress
+from shared.research.statistics_text import STATISTICS
 from shared.tests.research.samples import FIRST_MS, ROOT, candle_text, walk, write
 
 LINE = {
@@ -75,6 +76,10 @@ def test_providence_ends_with_a_json_line_and_a_full_folder(
     stats = dict(csv.reader((page.parent / "stats.csv").open()))
     assert float(stats["net_return"]) == line["net_return"]
     assert stats["journal_sha256"] == line["journal_sha256"]
+    assert set(stats) - {"statistic", "journal_sha256"} <= set(STATISTICS)
+    text = page.read_text()
+    for name in set(stats) & set(STATISTICS):
+        assert f"{STATISTICS[name].name}<small>" in text, name
     trades = pq.read_table(page.parent / "trades.parquet")
     assert trades.num_rows == int(stats["virtual_fills"]) > 100
     assert set(trades["symbol"].to_pylist()) == {"BTC", "ETH"}

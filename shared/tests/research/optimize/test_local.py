@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from shared.research.optimize.outputs import write_all
 from shared.research.optimize.search import run
 from shared.research.optimize.senders import CelerySender
 from shared.research.optimize.studies import open_storage
+from shared.research.statistics_text import STATISTICS
 from shared.testing.servers import free_port
 from shared.tests.research.optimize import small
 from shared.tests.research.samples import ROOT
@@ -44,6 +46,9 @@ def test_a_search_without_a_platform_makes_its_own(environ: dict[str, str], tmp_
     line = write_all(tmp_path / "out", wanted, outcome, 1.0, text)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"config.json", "trials.parquet", "walk.parquet", "stats.csv", "report.html"} <= names
+    stats = dict(csv.reader((tmp_path / "out" / "stats.csv").open()))
+    names = {name.removeprefix("fold_1_") for name in stats}
+    assert names - {"statistic", "optimisation"} <= set(STATISTICS)
     page = Path(line["report"]).read_text()
     assert page.count("data:image/png;base64,") == 5
     assert "bps a day, in their tests" in page
