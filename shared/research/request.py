@@ -14,6 +14,7 @@ from shared.research.markets import KNOWN, MarketSpec, spec_of
 from shared.research.price_files import PricePoints, joined
 from shared.research.sources import Gathered, Wanted, gather
 from shared.research.tick_series import Series, TickSeries
+from shared.research.times import utc
 
 Strategy = Literal["providence", "sma", "rsi"]
 CANDLE_MS = 60_000
@@ -45,6 +46,18 @@ class Request:
     rsi_window: int = 14
     rsi_low: float = 30.0
     rsi_high: float = 70.0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ResearchError(f"seed is {self.seed}; allowed is 0 or more")
+        if self.interval_ms is not None and self.interval_ms < 1:
+            raise ResearchError(
+                f"the interval is {self.interval_ms / 1000:g} s; allowed is 0.001 or more"
+            )
+        if self.from_ms is not None and self.to_ms is not None and self.to_ms < self.from_ms:
+            raise ResearchError(
+                f"the end, {utc(self.to_ms)}, lies before the start, {utc(self.from_ms)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

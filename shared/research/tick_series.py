@@ -21,6 +21,7 @@ from shared.research.errors import ResearchError
 from shared.research.funding_files import FundingRates
 from shared.research.price_files import PricePoints
 from shared.research.tables import FloatArray
+from shared.research.times import utc
 
 BLOCK_TICKS: Final = 4_096
 """Blocks start at fixed ticks, so that rounding does not depend on who asks for what."""
@@ -105,8 +106,8 @@ class TickSeries:
         self.last_ms = last // interval_ms * interval_ms
         if self.last_ms < self.first_ms:
             raise ResearchError(
-                f"no tick of {interval_ms} ms lies between {first} and {last}; the files hold "
-                f"{', '.join(f'{p.symbol} {p.known_ms[0]} to {p.known_ms[-1]}' for p in prices)}"
+                f"no tick of {interval_ms / 1000:g} s lies between {utc(first)} and {utc(last)}; "
+                f"the files hold {', '.join(map(_held, prices))}"
             )
         self._reach = max(1, volatility_ms // interval_ms)
 
@@ -206,3 +207,7 @@ def _volatility(price: FloatArray, reach: int, interval_ms: int) -> FloatArray:
     # differences of running sums leave noise where the price has not moved at all
     moved = enough & (variance > 1e-14)
     return np.sqrt(np.where(moved, variance, np.nan))
+
+
+def _held(points: PricePoints) -> str:
+    return f"{points.symbol} {utc(int(points.known_ms[0]))} to {utc(int(points.known_ms[-1]))}"
