@@ -14,6 +14,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,13 +37,13 @@ from worker.services.why_report import (
 from worker.services.work_lease import work_lease
 from worker.wiring import Wiring
 
-OK, FAILED, BAD_INPUT = 0, 1, 2
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 SECRETS = ("database.app_password", "redis.password", "order_gateway.token")
 _COLOURS = {"trade": "green", "hold": "cyan", "wait": "yellow", "unknown": "red"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 1 something is not reachable or not found, 2 bad input."""
+    """Exit code: 0 done, 1 something is not reachable or not found, 2 bad input, 130 Ctrl-C."""
     arguments = _parser().parse_args(argv)
     try:
         settings = load_settings()
@@ -60,6 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = str(getattr(error, "orig", error)).splitlines()[0]
         print(f"{arguments.command}: the database cannot be used: {reason}", file=sys.stderr)
         return FAILED
+    except RedisError as error:
+        print(f"{arguments.command}: Redis cannot be used: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        after = "; what was sent is settled by the gateway" if arguments.command != "why" else ""
+        print(f"{arguments.command}: interrupted{after}", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _reconcile(wired: Wiring, *, dry_run: bool) -> int:

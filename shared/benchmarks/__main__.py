@@ -97,6 +97,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
         except NotMeasuredError as reason:
             print(f"{name}: not measured: {reason}", file=sys.stderr)
             continue
+        except KeyboardInterrupt:
+            print(f"bench: stopped at {name}; ONLY={name} measures it alone", file=sys.stderr)
+            return 130
         for figure in figures:
             print(figure.to_json(), flush=True)
             missed |= figure.met is False

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.database import UnitOfWork
 from worker import cli
@@ -141,3 +142,23 @@ def test_a_database_that_is_away_is_one_sentence(run: Any, monkeypatch: pytest.M
     assert code == 1
     assert told.startswith("why: the database cannot be used: ")
     assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "reconcile: interrupted; what was sent is settled by the"),
+        (RedisConnectionError("refused"), 1, "reconcile: Redis cannot be used: refused"),
+    ],
+)
+def test_a_broken_off_reconciliation_is_one_sentence(
+    run: Any, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, said: str
+) -> None:
+    def broken(*_: Any, **__: Any) -> int:
+        raise raised
+
+    monkeypatch.setattr(cli, "_reconcile", broken)
+    ended, printed, told = run("reconcile")
+    assert (ended, printed) == (code, "")
+    assert told.startswith(said)
+    assert told.count("\n") == 1

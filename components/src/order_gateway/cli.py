@@ -15,7 +15,7 @@ import requests
 from shared.command_line import Parser
 from shared.config import ConfigError, load_secrets, load_settings
 
-EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 TIMEOUT_SECS = 120.0
 EPILOG = """\
 examples:
@@ -94,6 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, Unreachable) as error:
         print(f"order_gateway: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print(
+            "order_gateway: interrupted; the gateway goes on with what it was asked: see 'risk'",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
 
 
 class Client:
