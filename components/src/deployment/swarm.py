@@ -128,19 +128,30 @@ def _service(name: str, service: Service, folder: Path, configs: dict[str, Any])
             files += _configs(folder, source, target, configs)
         else:
             volumes.append(volume)
-    kept["volumes"] = [*volumes, *map(_in_memory, service.get("tmpfs", ()))]
+    kept["volumes"] = [*volumes, *map(_scratch, service.get("tmpfs", ()))]
     if files:
         kept["configs"] = files
     kept["deploy"] = _deploy(name, service)
     return {key: value for key, value in kept.items() if value != []}
 
 
-def _in_memory(tmpfs: str) -> dict[str, Any]:
-    """``/tmp:size=64m,mode=1777`` as a volume; anyone may write there, which is Swarm's mode."""
-    target, _, options = tmpfs.partition(":")
-    size = dict(o.split("=") for o in options.split(",") if o).get("size")
-    limit = {"tmpfs": {"size": int(size[:-1]) * _UNITS[size[-1]]}} if size else {}
-    return {"type": "tmpfs", "target": target, **limit}
+def _scratch(tmpfs: str) -> dict[str, Any]:
+    """``/tmp:size=64m,mode=1777`` as a volume.
+
+    In a stack memory has no owner: it takes mode from the image's folder and belongs to root. What
+    is to be somebody's is a volume without a name, which is his where the folder is, and is removed
+    with the container.
+    """
+    target, _, text = tmpfs.partition(":")
+    options = dict(option.split("=") for option in text.split(",") if option)
+    if "uid" in options:
+        return {"type": "volume", "target": target}
+    size = options["size"]
+    return {
+        "type": "tmpfs",
+        "target": target,
+        "tmpfs": {"size": int(size[:-1]) * _UNITS[size[-1]]},
+    }
 
 
 def _deploy(name: str, service: Service) -> dict[str, Any]:
@@ -149,6 +160,9 @@ def _deploy(name: str, service: Service) -> dict[str, Any]:
     if "pids_limit" in service:
         limits["pids"] = service["pids_limit"]
     deploy: dict[str, Any] = {
+        # Names lead to containers, not to a balancer before them: each worker has its own metrics,
+        # nothing else is many, and the kernel needs no IPVS.
+        "endpoint_mode": "dnsrr",
         # A second gateway or beat beside the first is never wanted.
         "update_config": {"order": "stop-first"},
         "restart_policy": {"condition": "on-failure" if once else "any", "delay": "5s"},
@@ -156,7 +170,6 @@ def _deploy(name: str, service: Service) -> dict[str, Any]:
     }
     if name in ANYWHERE:
         deploy["replicas"] = int(service["deploy"]["replicas"])
-        deploy["endpoint_mode"] = "dnsrr"  # each of them has its own metrics
     else:
         deploy["placement"] = {"constraints": [DATA_NODE]}
     return deploy
