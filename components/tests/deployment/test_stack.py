@@ -147,6 +147,7 @@ def test_all_others_heal_when_they_are_killed_together(checkout: Path) -> None:
 def test_backup_is_restored(checkout: Path) -> None:
     saved = _run("make", "backup", "TO=backups/test", folder=checkout)
     assert saved.returncode == 0, saved.stderr
+    assert _number(checkout, "SELECT COUNT(*) FROM backups") == 1
     filled = _number(checkout, FILLED)
     refused = _run("make", "restore", "FROM=backups/test", folder=checkout)
     assert refused.returncode != 0
