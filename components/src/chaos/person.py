@@ -43,21 +43,10 @@ class Person:
             self._command("kill-switch", "lift", "--reason", REASON)
 
     def trade(self, symbol: str) -> bool:
-        """Buy a little with the account's key at the venue itself; whether it was filled."""
+        """Buy a little past the gateway; whether it was filled."""
         credentials = keep_credentials(self._plan.paths)
-        client = Exchange(
-            Account.from_key(credentials.agent_key),
-            self._plan.settings.paper_exchange.url,
-            account_address=credentials.wallet_address,
-        )
-        mid = Decimal(client.info.all_mids()[symbol])
-        decimals = client.info.asset_to_sz_decimals[client.info.name_to_asset(symbol)]
-        size = OrderFilters(decimals).round_size(TRADE_USD / mid)
-        digits = 34 - len(FOREIGN_CLOID)
-        cloid = Cloid(f"{FOREIGN_CLOID}{time.time_ns():0{digits}x}")
-        reply = client.market_open(symbol, True, float(size), cloid=cloid)
-        log.info("traded_past_the_gateway", symbol=symbol, reply=reply)
-        return bool(reply["status"] == "ok")
+        url = self._plan.settings.paper_exchange.url
+        return trade(url, credentials.agent_key, credentials.wallet_address, symbol)
 
     def _command(self, *arguments: str) -> bool:
         environ = {**self._plan.environ, "T3_SECRETS": str(self._plan.paths.gateway_secrets)}
@@ -71,3 +60,16 @@ class Person:
         )
         log.info("by_hand", command=arguments, code=done.returncode, said=done.stderr.strip())
         return done.returncode == 0
+
+
+def trade(venue_url: str, key: str, wallet: str, symbol: str) -> bool:
+    """Buy for ``TRADE_USD`` with a key of the account at the venue itself; whether it took it."""
+    client = Exchange(Account.from_key(key), venue_url, account_address=wallet)
+    mid = Decimal(client.info.all_mids()[symbol])
+    decimals = client.info.asset_to_sz_decimals[client.info.name_to_asset(symbol)]
+    size = OrderFilters(decimals).round_size(TRADE_USD / mid)
+    digits = 34 - len(FOREIGN_CLOID)
+    cloid = Cloid(f"{FOREIGN_CLOID}{time.time_ns():0{digits}x}")
+    reply = client.market_open(symbol, True, float(size), cloid=cloid)
+    log.info("traded_past_the_gateway", symbol=symbol, reply=reply)
+    return bool(reply["status"] == "ok")

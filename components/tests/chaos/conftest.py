@@ -45,6 +45,7 @@ from shared.testing.servers import free_port, wait_until
 from shared.testing.shard_sums import want
 from worker import wiring
 from worker.reconciliation_engine import reconciler
+from worker.services.alert_watch import WatchLimits, watch
 from worker.services.balance import update_balance
 from worker.services.reconciliation import Report
 
@@ -88,6 +89,12 @@ class SmallPlatform:
 
     def reconcile(self) -> Report:
         return reconciler(self.wired, lambda: None).reconcile()
+
+    def told_of_a_halt(self, since_ms: int) -> bool:
+        """Whether people were told, after what the beat does every few seconds."""
+        wired = self.wired
+        watch(wired.engine, wired.alerts, WatchLimits.of(wired.settings), wired.clock)
+        return self.records.has_alert(since_ms)
 
     def settled(self, secs: float = 20) -> None:
         """Wait until nothing is open."""

@@ -13,15 +13,19 @@ from typing import Any
 
 import pytest
 
-from chaos.faults import ORDERS
-from order_gateway.errors import Conflict
+from chaos.faults import FAULTS, ORDERS
+from chaos.person import trade
+from chaos.records import forbidden
+from order_gateway.errors import Conflict, RiskBlocked
 from order_gateway.journal import Journal
+from shared.config import Secrets
+from shared.database import UnitOfWork
 from shared.exchange.signing import SignedAction
 from shared.observation import Known
 from shared.orders.states import OrderState
 from shared.reconciliation.consensus import LOCAL_VOTER, Ballot, Consensus, Snapshot
 from shared.storage.orders import OrderRecord
-from shared.storage.risk_state import RiskState
+from shared.storage.risk_state import RiskState, RiskStateStore
 from shared.testing.servers import wait_until
 from worker.services import inputs
 
@@ -122,3 +126,54 @@ def _trade_and_look_again(platform: Any, **directions: float) -> None:
 def _has_traded(platform: Any) -> bool:
     looked = platform.reconcile().looked
     return any(x.reply is not None for x in looked)
+
+
+def test_a_trade_past_the_gateway_halts_its_symbol_and_is_no_violation(
+    platform: Any, secrets: Secrets
+) -> None:
+    began_ms = platform.wired.clock.now_ms()
+    hyperliquid = secrets.exchanges.hyperliquid
+    key, wallet = hyperliquid.privateKey.get_secret_value(), hyperliquid.walletAddress
+    assert trade(platform.admin.url, key, wallet, "ETH")
+    wait_until(lambda: platform.records.paused() == ["ETH"], 20, "the halt")
+    assert platform.records.halts()[0].startswith("ETH: a trade that no order of ours explains")
+    assert platform.told_of_a_halt(began_ms)
+    assert platform.violations() == set()
+    platform.gateway.guard.resume("ETH", reason="that was me", actor="tester")
+
+
+def test_a_venue_that_refuses_every_order_halts_the_symbol(platform: Any) -> None:
+    began_ms = platform.wired.clock.now_ms()
+    platform.admin.strike(FAULTS["orders refused"].body)
+    platform.want(BTC=90.0)
+    wait_until(lambda: _halts(platform), 60, "the halt")
+    platform.admin.lift()
+    platform.settled()
+    assert "orders in a row were refused" in platform.records.halts()[0]
+    assert platform.told_of_a_halt(began_ms)
+    assert platform.violations() == set()
+    platform.gateway.guard.resume("BTC", reason="it takes orders again", actor="tester")
+
+
+def _halts(platform: Any) -> bool:
+    platform.want(BTC=90.0)
+    platform.read_account()
+    platform.reconcile()
+    return bool(platform.records.halts())
+
+
+def test_nothing_that_opens_is_sent_between_the_lines_of_the_audit_trail(platform: Any) -> None:
+    platform.gateway.guard.set_kill_switch(reason="a test", actor="tester")
+    with pytest.raises(RiskBlocked):
+        platform.execute("switched-off")
+    assert platform.violations() == set()
+    (since_ms, _) = forbidden(platform.gateway.trail.path)[-1]
+    assert platform.records.has_blocked(since_ms)
+    with UnitOfWork(platform.wired.engine) as uow:  # someone lifts it past the gateway
+        store = RiskStateStore(uow.conn)
+        store.set_kill_switch(False, reason="not audited", actor="nobody", now_ms=1)
+        uow.commit()
+    platform.execute("past-the-trail")
+    assert platform.violations() == {"opened_while_forbidden"}
+    platform.gateway.guard.set_kill_switch(reason="a test", actor="tester")
+    platform.gateway.guard.lift_kill_switch(reason="the test is over", actor="tester")
