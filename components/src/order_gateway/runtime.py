@@ -146,8 +146,18 @@ class Runtime:
             self.readiness.unmet("recovery", "the lease was taken a moment ago")
         if not self.keeper.is_held:
             self._recovered = False
-            self.readiness.unmet("lease", "another gateway holds it")
             self.readiness.unmet("recovery", "waits for the lease")
+            if problem is None:
+                self.readiness.unmet("lease", "another gateway holds it")
+            else:
+                self._take_exits()
+
+    def _take_exits(self) -> None:
+        """Started without the database: nobody can take the lease, and exits need nothing of it."""
+        self.nonces.seed(self.emergency.highest_nonce())
+        self.markets.load(self.manager.markets())
+        self.readiness.met("markets")
+        self.readiness.met("lease")
 
     def _orders_round(self) -> None:
         if not self.keeper.is_held:

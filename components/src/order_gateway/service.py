@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 OPENING_AT_ONCE = 32
 """Opening orders under way; more are refused, so that exits and switches always find a thread."""
 NAMES_KEPT = 100_000
+WITHOUT_DATABASE = "without the database"
 
 
 class OrderService:
@@ -140,7 +141,7 @@ class OrderService:
             self._check.allow(order, NOTHING_STORED)
             record = unsaved_record(
                 request,
-                cloid=self._cloid(request),
+                cloid=self._cloid_without_database(request),
                 size=order.facts.size,
                 limit_price=order.facts.limit_price,
                 now_ms=self._clock_ms(),
@@ -224,6 +225,13 @@ class OrderService:
 
     def _cloid(self, request: OrderRequest) -> str:
         return derive_cloid(self._wallet, self._journal.identity(), request.intent_id)
+
+    def _cloid_without_database(self, request: OrderRequest) -> str:
+        """As always where the journal's name is known; else of a journal of that name."""
+        try:
+            return self._cloid(request)
+        except SQLAlchemyError:
+            return derive_cloid(self._wallet, WITHOUT_DATABASE, request.intent_id)
 
     def _sign(self, record: OrderRecord, market: Market) -> SignedAction:
         """Sign a journaled order with a fresh nonce and its expiry."""

@@ -21,7 +21,7 @@ from shared.native_servers import prepare_schema
 from shared.orders.intents import OrderRequest
 from shared.orders.replies import Verdict
 from shared.orders.states import OrderState
-from shared.testing.servers import MariaDbServer
+from shared.testing.servers import MariaDbServer, wait_until
 
 REQUEST = OrderRequest(
     intent_id="hand:exit",
@@ -177,6 +177,12 @@ def test_flatten_and_kill_switch_work_without_the_database(
     gateway.restart(T3__database__port=str(own_mariadb.port))
     assert gateway.execute(gateway.planned("ETH", "sell", "0.3"))["state"] == "FILLED"
     own_mariadb.kill()
+    gateway.kill()
+    gateway.start(ready=False, T3__database__port=str(own_mariadb.port))
+    wait_until(lambda: not {"lease", "markets"} & _unmet(gateway), 20, "exits to be taken")
+    assert {"database", "recovery"} <= _unmet(gateway)
+    refused = gateway.post("/execute_order", gateway.by_hand("open", "BTC", "buy", "0.001"))
+    assert refused.status_code == 503
     reply = gateway.post("/flatten", {"reason": "the database is down"})
     assert reply.status_code == 200, reply.text
     assert reply.json()["flat"] is True, reply.text
@@ -194,3 +200,7 @@ def test_flatten_and_kill_switch_work_without_the_database(
     assert gateway.post("/risk/kill-switch", {"action": "lift"}).status_code == 422
     assert "flatten" in {o["origin"] for o in gateway.get("/orders").json()}
     gateway.restart()
+
+
+def _unmet(gateway: Any) -> set[str]:
+    return set(gateway.get("/ready").json()["unmet"])
