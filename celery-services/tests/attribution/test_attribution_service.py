@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
 import random
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,7 +30,7 @@ from shared.storage.attribution import AttributionStore
 from shared.storage.balances import Balance, BalanceStore
 from shared.storage.orders import FillStore
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
-from shared.storage.tables import attribution, order_execution_log
+from shared.storage.tables import attribution, order_execution_log, order_fills
 from shared.testing.clock import FrozenClock
 from shared.testing.paper_venue import PaperVenue
 from worker.services.attribution import Attribution
@@ -56,16 +61,22 @@ class Desk:
     """Trades by hand and for runs, as gateway and reconciliation would write it down."""
 
     def __init__(self, venue: PaperVenue, engine: Engine, settings: Settings, client: Any) -> None:
+        self.venue = venue
         paper = settings.paper_exchange.model_copy(update={"url": venue.url})
-        self.manager = ExchangeManager(
-            settings.model_copy(update={"paper_exchange": paper}), WALLET, client
-        )
+        hyperliquid = settings.exchanges.hyperliquid
+        fast = hyperliquid.model_copy(update={"rate_budget_per_minute": 1_000_000})
+        changes = {
+            "paper_exchange": paper,
+            "exchanges": settings.exchanges.model_copy(update={"hyperliquid": fast}),
+        }
+        self.manager = ExchangeManager(settings.model_copy(update=changes), WALLET, client)
         self.exchange = Exchange(Account.from_key(KEY), venue.url, account_address=WALLET)
         self.engine = engine
         self.clock = FrozenClock()
         self.weights = FixedWeights({})
         self.use_case = Attribution(engine, self.weights, self.clock, 1.0, RUNS)
         self.number = 0
+        self.read_ms = 0
 
     def trade(self, symbol: str, size: float, weights: Mapping[int, float] | None) -> None:
         """Trade a signed size; ``weights`` of the runs that asked, None: by hand."""
@@ -79,7 +90,9 @@ class Desk:
 
     def attribute(self) -> int:
         """Store what the venue has filled, as the gateway does, and attribute it."""
-        fills = parse_fills(self.manager.info("userFillsByTime", user=WALLET, startTime=0))
+        info = self.manager.info
+        fills = parse_fills(info("userFillsByTime", user=WALLET, startTime=self.read_ms))
+        self.read_ms = max((f.time_ms for f in fills), default=self.read_ms)
         with UnitOfWork(self.engine) as uow:
             FillStore(uow.conn).add(fills)
             uow.commit()
@@ -173,6 +186,133 @@ def test_a_random_sequence_is_the_accounts_change_to_the_last_digit(desk: Desk) 
         row.runs_usd + row.house_usd == pytest.approx(float(row.account_usd), abs=1e-8)
         for row in rows
     )
+
+
+class Life(NamedTuple):
+    """One long life of an account: how often each thing happened, and what does not add up."""
+
+    happened: Counter[str]
+    largest_usd: float
+    residual_usd: float
+
+
+class LongLife:
+    """Random trades by runs and people, time, funding, transfers, liquidations, births, deaths."""
+
+    LOTS: ClassVar = {"BTC": 0.05, "ETH": 1.0, "SOL": 12.0}
+    USUAL_USD = 100_000.0
+
+    def __init__(self, desk: Desk, seed: int) -> None:
+        self.desk, self.rng = desk, random.Random(seed)
+        self.living = list(range(1, 30))
+        self.happened: Counter[str] = Counter()
+        self.largest_usd = 0.0
+        for symbol in self.LOTS:
+            desk.exchange.update_leverage(20, symbol)
+
+    def live(self, steps: int) -> Life:
+        """``steps`` things in a row; at the end everything is attributed and compared."""
+        things = {
+            self.trade_of_runs: 10, self.trade_by_hand: 2, self.let_time_pass: 4,
+            self.move_money: 1, self.renew_runs: 2, self.be_liquidated: 0.2,
+        }  # fmt: skip
+        for _ in range(steps):
+            (thing,) = self.rng.choices(list(things), list(things.values()))
+            thing()
+            self.happened[thing.__name__] += 1
+            if self.rng.random() < 0.3:
+                self.account()
+        self.account()
+        value = float(self.desk.manager.account().account_value)
+        with UnitOfWork(self.desk.engine) as uow:
+            by_the_venue = order_fills.c.cloid.is_(None)
+            count = select(func.count()).select_from(order_fills).where(by_the_venue)
+            self.happened["liquidation_fills"] = uow.conn.execute(count).scalar_one()
+            moved = [float(usd) for _, usd in AttributionStore(uow.conn).transfers(0)]
+        residual = self.desk.shares_usd() + math.fsum(moved) - value
+        return Life(self.happened, self.largest_usd, residual)
+
+    def account(self) -> None:
+        """Attribute everything so far, as the tasks do."""
+        self.desk.attribute()
+        use_case, info = self.desk.use_case, self.desk.manager.info
+        self.happened["payments"] += use_case.attribute_funding(info, WALLET)
+        self.happened["transfers"] += use_case.attribute_transfers(info, WALLET, [""])
+
+    def trade_of_runs(self) -> None:
+        if self.rng.random() < 0.2:
+            self.desk.venue.admin("faults", {"kind": "partial_fill", "count": 1})
+            self.happened["in_part"] += 1
+        weights = {run: self.rng.uniform(-2, 2) for run in self.living if self.rng.random() < 0.6}
+        self.trade(weights)
+
+    def trade_by_hand(self) -> None:
+        self.trade(None)
+
+    def trade(self, weights: Mapping[int, float] | None, lots: int = 4) -> None:
+        symbol = self.rng.choice(sorted(self.LOTS))
+        size = self.rng.choice([-1, 1]) * self.rng.randint(1, lots) * self.LOTS[symbol]
+        self.desk.trade(symbol, round(size, 5), weights)
+        self.largest_usd = max(self.largest_usd, float(self.desk.manager.account().total_notional))
+
+    def let_time_pass(self) -> None:
+        self.desk.venue.admin("time", {"advance_ms": self.rng.randint(1, 4) * 60_000})
+
+    def move_money(self) -> None:
+        kind = self.rng.choice(["deposit", "withdraw"])
+        usd = self.rng.randint(1, 500)
+        self.desk.venue.admin(kind, {"address": WALLET, "usdc": f"{usd}.123456"})
+
+    def renew_runs(self) -> None:
+        """Some runs end, as many are born; those that end ask for nothing from now on."""
+        for run in self.rng.sample(self.living, 3):
+            self.living.remove(run)
+            self.living.append(max(self.living, default=0) + 1)
+
+    def be_liquidated(self) -> None:
+        """Take more than the account can bear, wait for the venue to close it, put money back."""
+        for _ in range(8):
+            self.trade(None, lots=40)
+        for _ in range(10):
+            if not self.desk.manager.account().positions:
+                break
+            self.desk.venue.admin("time", {"advance_ms": 60_000})
+        missing = self.USUAL_USD - float(self.desk.manager.account().account_value)
+        if missing > 0:
+            self.desk.venue.admin("deposit", {"address": WALLET, "usdc": f"{missing:.6f}"})
+
+
+def _wild_prices(file: Path, from_ms: int, minutes: int) -> Path:
+    rng, price = random.Random(1), 60_000.0
+    lines = ["timestamp_ms,open,high,low,close,volume"]
+    for minute in range(minutes):
+        close = price * math.exp(rng.uniform(-0.03, 0.03) - 0.1 * math.log(price / 60_000))
+        high, low = max(price, close), min(price, close)
+        lines.append(f"{from_ms + minute * 60_000},{price},{high},{low},{close},1")
+        price = close
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def test_a_long_life_of_the_account_is_its_runs_and_its_house(
+    tmp_path: Path, engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
+    """``T3_ATTRIBUTION_STEPS=2000`` lives longer; ``-s`` shows what happened and the residual.
+
+    The venue's time begins two minutes before the hour, and BTC moves by up to 3 % a minute, so
+    that funding and liquidations come soon.
+    """
+    steps = int(os.environ.get("T3_ATTRIBUTION_STEPS", "40"))
+    hour_ms = time.time_ns() // 3_600_000_000_000 * 3_600_000
+    wild = _wild_prices(tmp_path / "btc.csv", hour_ms, minutes=60 + 5 * steps)
+    arguments = (f"--data=BTC={wild}", f"--start-time={hour_ms - 120_000}", "--no-rate-limit")
+    with PaperVenue(tmp_path, {WALLET: str(DEPOSIT)}, *arguments) as venue:
+        desk = Desk(venue, engine, settings, redis_client)
+        life = LongLife(desk, seed=steps).live(steps)
+        desk.manager.close()
+    sys.stdout.write(f"{life}\n")
+    assert life.happened["payments"] > 0
+    assert abs(life.residual_usd) < 1e-8
 
 
 def test_attributing_again_changes_nothing(desk: Desk) -> None:
