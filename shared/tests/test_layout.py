@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,20 @@ def test_shared_knows_neither_worker_nor_components() -> None:
 def test_venue_shares_no_code_with_its_clients() -> None:
     for file in _files(ROOT / "components" / "src" / "paper_exchange"):
         assert not any(name.startswith("shared.exchange") for name in _imports(file)), file
+
+
+def test_the_map_of_folders_is_complete_and_true() -> None:
+    """``docs/arch/folders.md`` names every module and package of the source roots."""
+    text = (ROOT / "docs" / "arch" / "folders.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+(?:\.py)?)`", text))
+    there = {
+        path.name
+        for source in SOURCES
+        for path in source.iterdir()
+        if path.name not in ("__init__.py", "tests", "services")
+        and (path.suffix == ".py" or any(path.glob("*.py")))
+    }
+    assert not there - named, f"give docs/arch/folders.md a line for {there - named}"
+    inner = {path.name for path in (ROOT / "shared").rglob("*") if path.suffix in ("", ".py")}
+    roots = {path.name for path in ROOT.iterdir()} | {"adr", "services", "shared", "worker"}
+    assert not named - (there | inner | roots), "docs/arch/folders.md names what is gone"
