@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -76,9 +75,7 @@ def test_requirements_are_installed_once_with_their_hashes(
     assert "--require-hashes" in locked
     assert "requirements-dev.lock" in locked
     assert "--no-deps -r requirements-dev.txt" in project
-    started = time.monotonic()
     again = bootstrap(checkout)
-    assert time.monotonic() - started < 1
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert len(pip_calls(checkout)) == 2
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -178,12 +177,11 @@ def test_a_dead_chat_service_does_not_hold_up_who_raises(
 ) -> None:
     chat.hangs = True
     alerts.raise_alert(SWITCH)
-    sender = threading.Thread(target=deliver, args=(engine, channels_of([chat.url], 1), clock))
+    sender = threading.Thread(target=deliver, args=(engine, channels_of([chat.url], 2), clock))
     sender.start()
-    began = time.monotonic()
     alerts.raise_alert(breaker_open("gateway", 5))
-    assert time.monotonic() - began < 0.5
-    sender.join(10)
+    assert sender.is_alive()
+    sender.join(20)
     assert not sender.is_alive()
     assert rows(engine)[0].attempts == 1
     assert rows(engine)[0].state == "pending"
