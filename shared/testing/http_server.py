@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 
 
@@ -36,6 +35,7 @@ class Reply:
     hang_secs: float = 0.0
     cut: bool = False
     headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
 
     @classmethod
     def json(cls, value: object, status: int = 200) -> Reply:
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = reply.body.encode() if isinstance(reply.body, str) else reply.body
         self.send_response(reply.status)
-        for name, value in (("Content-Type", "application/json"), *reply.headers):
+        for name, value in (("Content-Type", reply.content_type), *reply.headers):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@dataclass
+@dataclass(eq=False)
 class LocalServer:
     """Serves in the background from its creation until ``stop``, or the end of a ``with`` block.
 
@@ -82,6 +82,7 @@ class LocalServer:
     requests: list[Request] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
+        self._stopped = False
         handler = type("Handler", (_Handler,), {"answer": staticmethod(self._note)})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -92,11 +93,14 @@ class LocalServer:
         self._thread.start()
 
     def _note(self, request: Request) -> Reply:
+        if self._stopped:  # on a connection that the client has kept
+            return Reply(cut=True)
         self.requests.append(request)
         return self.answer(request)
 
     def stop(self) -> None:
         """Stop to listen; a request that still hangs is left alone."""
+        self._stopped = True
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -104,10 +108,5 @@ class LocalServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

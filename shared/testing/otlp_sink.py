@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from shared.testing.http_server import LocalServer, Reply, Request
 
 
 @dataclass(frozen=True)
@@ -28,50 +28,18 @@ class SeenSpan:
     events: Mapping[str, Mapping[str, str]]
 
 
-class OtlpSink:
-    """Listens on a free loopback port while its ``with`` block lasts."""
+class OtlpSink(LocalServer):
+    """Listens on a free loopback port; `url` is what `observability.otlp_endpoint` is to be."""
 
     def __init__(self) -> None:
         self._spans: dict[str, SeenSpan] = {}
         self._lock = threading.Lock()
-        sink = self
+        super().__init__(self._take)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                sink.take(ExportTraceServiceRequest.FromString(body))
-                answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: Any) -> None:
-                """Quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def url(self) -> str:
-        """What `observability.otlp_endpoint` is to be."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _take(self, request: Request) -> Reply:
+        self.take(ExportTraceServiceRequest.FromString(request.body))
+        answer = ExportTraceServiceResponse().SerializeToString()
+        return Reply(body=answer, content_type="application/x-protobuf")
 
     def take(self, request: ExportTraceServiceRequest) -> None:
         """Keep the spans of one export."""
