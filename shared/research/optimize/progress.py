@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import Self
 
 from rich.console import Console
 
 from shared.research.optimize.search import Counts
-from shared.research.progress import LINE_EVERY_SECS, bar
+from shared.research.progress import LINE_EVERY_SECS, Bar
 
 
-class TrialProgress:
+class TrialProgress(Bar):
     """Call it with the counts and what is in the way, as often as you like."""
 
     def __init__(self, wanted: int, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        super().__init__("optimize", "trials", wanted, console)
         self._wanted = wanted
         self._start = time.monotonic()
         self._shown = -LINE_EVERY_SECS
         self._first: int | None = None
         self._problem = ""
         self._last: Counts | None = None
-        self._bar = bar("optimize", "trials", self._console) if self._console.is_terminal else None
-        if self._bar is not None:
-            self._task = self._bar.add_task("", total=wanted, rate="")
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def __call__(self, counts: Counts, problem: str) -> None:
         if self._first is None:
@@ -48,8 +35,7 @@ class TrialProgress:
         rate = f"{per_minute:.1f} trials/min, {counts.running} under way"
         if counts.pruned:
             rate += f", {counts.pruned} given up early"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=counts.done, rate=rate)
+        if self._moved(counts.done, rate):
             return
         now = time.monotonic()
         over = counts.done >= self._wanted
@@ -61,6 +47,3 @@ class TrialProgress:
             f"optimize: {counts.done:,} of {self._wanted:,} trials, {rate}"
             + (f", {left:.1f} min left" if left == left else "")
         )
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
