@@ -23,7 +23,21 @@ die() {
   exit "${CODE:-2}"
 }
 
-compose() { docker compose --project-name "$PROJECT" "$@"; }
+# The profile that .env names, and those that a person has started: while their containers are there, they are built,
+# upgraded and restarted with the rest.
+profiles() {
+  local there
+  there="$(docker ps --all --filter "label=com.docker.compose.project=$PROJECT" \
+    --format '{{.Label "com.docker.compose.service"}}')"
+  {
+    if [ -r .env ]; then sed -n 's/^COMPOSE_PROFILES=\(..*\)/\1/p' .env; fi
+    if grep -qx celery_worker_research <<<"$there"; then echo research; fi
+    if grep -qx cors-proxy <<<"$there"; then echo cors-proxy; fi
+    if grep -qx loki <<<"$there"; then echo logs; fi
+  } | paste -sd, -
+}
+
+compose() { COMPOSE_PROFILES="${COMPOSE_PROFILES-$(profiles)}" docker compose --project-name "$PROJECT" "$@"; }
 # `down` and the like must reach services of profiles that are not chosen now.
 compose_all() { COMPOSE_PROFILES='*' compose "$@"; }
 
@@ -156,7 +170,9 @@ install() {
   require_docker
   command -v curl >/dev/null || die "curl is not installed; it asks the collector and Tempo whether they are ready"
   say "building the images (some minutes the first time)"
-  compose build --quiet migrate celery_worker || CODE=1 die "the images could not be built (see above)"
+  # shellcheck disable=SC2046  # one word per service
+  compose build --quiet $(existing migrate celery_worker celery_worker_research) ||
+    CODE=1 die "the images could not be built (see above)"
   prepare
   say "starting"
   if ! compose up --detach --remove-orphans; then
@@ -250,8 +266,8 @@ add_symbol() {
   local symbol="${1:-}"
   [[ "$symbol" =~ ^([a-z0-9]+:)?[A-Za-z0-9]{1,20}$ ]] || die "make add-symbol SYMBOL=AVAX: a coin as HyperLiquid names it"
   require_install
-  compose exec -T price-sampler python -m deployment.symbols check "$symbol" || exit 2
-  in_image python -m deployment.symbols add "$symbol" /project/config.yml || exit 2
+  compose exec -T price-sampler python -m deployment.symbols check "$symbol"
+  in_image python -m deployment.symbols add "$symbol" /project/config.yml
   restart
 }
 
