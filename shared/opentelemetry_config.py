@@ -61,6 +61,8 @@ _QUIET_LIBRARIES = ("ccxt", "urllib3", "websockets", "mysql.connector", "httpx",
 POLLED = frozenset({"/metrics", "/health", "/ready"})
 """Paths that programs ask every few seconds, and that belong to no order."""
 
+_EXPORTER_LOGGER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+_REPEAT_SECS = 60.0
 _EXPORT_TIMEOUT_SECS = 5
 _FLUSH_MS = 3_000
 
@@ -131,6 +133,22 @@ def _task_of(record: logging.LogRecord) -> tuple[str, str]:
 def _share(sending: str) -> float:
     """A number from 0 to 1 that is the same for every line about one sending of a task."""
     return zlib.crc32(sending.encode()) / 2**32
+
+
+class Seldom(logging.Filter):
+    """Lets a logger that repeats itself speak once in so many seconds."""
+
+    def __init__(self, secs: float) -> None:
+        super().__init__()
+        self._secs = secs
+        self._silent_until = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is written."""
+        if record.created < self._silent_until:
+            return False
+        self._silent_until = record.created + self._secs
+        return True
 
 
 class ExecutionInstrumentor(CeleryInstrumentor):
@@ -263,5 +281,7 @@ def _set_up_tracing(service: str, settings: ObservabilitySettings) -> None:
             timeout=_EXPORT_TIMEOUT_SECS,
         )
         provider.add_span_processor(BatchSpanProcessor(exporter))
+        # Of a collector that is away it says three lines about every batch, in every process.
+        logging.getLogger(_EXPORTER_LOGGER).addFilter(Seldom(_REPEAT_SECS))
     trace.set_tracer_provider(provider)
     RequestsInstrumentor().instrument()

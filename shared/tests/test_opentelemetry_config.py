@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased
 from opentelemetry.trace import SpanKind
 
-from shared.opentelemetry_config import NoisyTaskSampler, SampledLogs
+from shared.opentelemetry_config import NoisyTaskSampler, SampledLogs, Seldom
 
 
 def _run(program: str) -> subprocess.CompletedProcess[str]:
@@ -152,6 +152,26 @@ def test_spans_are_counted_by_whether_the_collector_took_them() -> None:
         """
     )
     assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "Connection refused" in json.loads(line)["event"]
+
+
+def test_a_logger_that_repeats_itself_speaks_again_when_its_time_has_come() -> None:
+    seldom = Seldom(60.0)
+
+    def written(at: float) -> bool:
+        record = logging.LogRecord("exporter", logging.ERROR, "", 0, "away", None, None)
+        record.created = at
+        return seldom.filter(record)
+
+    assert [written(at) for at in (100.0, 101.0, 159.9, 160.0, 200.0, 221.0)] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_exceptions_are_one_line_with_their_traceback() -> None:
