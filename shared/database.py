@@ -24,6 +24,8 @@ T = TypeVar("T")
 DEADLOCK = 1213
 LOCK_WAIT_TIMEOUT = 1205
 READ_TIMEOUT_SECS = 30
+MIGRATION_TIMEOUT_SECS = 6 * 3_600
+"""Changing a large table takes as long as it takes."""
 
 
 def make_engine(settings: Settings, secrets: Secrets, *, migrate: bool = False) -> Engine:
@@ -42,21 +44,25 @@ def make_engine(settings: Settings, secrets: Secrets, *, migrate: bool = False) 
         url,
         poolclass=NullPool,
         isolation_level="READ COMMITTED",
-        connect_args=connection_arguments(settings),
+        connect_args=connection_arguments(
+            settings, MIGRATION_TIMEOUT_SECS if migrate else READ_TIMEOUT_SECS
+        ),
     )
     prepare_connections(engine)
     return engine
 
 
-def connection_arguments(settings: Settings) -> dict[str, Any]:
-    """How every connection to MariaDB is made."""
+def connection_arguments(
+    settings: Settings, timeout_secs: int = READ_TIMEOUT_SECS
+) -> dict[str, Any]:
+    """How every connection to MariaDB is made; a statement may take ``timeout_secs``."""
     return {
         "use_pure": True,
         "charset": "utf8mb4",
         "collation": "utf8mb4_bin",
         "connection_timeout": settings.database.connect_timeout_secs,
-        "read_timeout": READ_TIMEOUT_SECS,
-        "write_timeout": READ_TIMEOUT_SECS,
+        "read_timeout": timeout_secs,
+        "write_timeout": timeout_secs,
     }
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import DBAPIError
 
 from shared.config import Secrets, Settings
 from shared.providence.codes import Status
@@ -25,6 +27,7 @@ from shared.storage.run_store import MariaRunStore
 from shared.storage.runs import assign_height
 from shared.testing.clock import FrozenClock
 from shared.testing.run_world import RunWorld
+from shared.testing.servers import MariaDbServer
 from worker import wiring
 from worker.services.iteration import IterationService, Outcome
 from worker.services.rebuild import verify
@@ -221,12 +224,10 @@ def test_stalled_worker_is_overtaken_by_two_ticks(rig: Rig) -> None:
     rig.assert_as_reference()
 
 
-@pytest.mark.parametrize("point", ["before_commit", "inside_commit", "after_commit"])
-def test_killed_worker_changes_nothing_the_second_time(rig: Rig, point: str) -> None:
-    ticks = rig.world.ticks
-    rig.service().run(0, ticks[30])
+def crash(rig: Rig, point: str, tick_ms: int) -> None:
+    """Have a worker process kill itself at a point of shard 0."""
     process = subprocess.run(
-        [sys.executable, str(CRASHING_WORKER), point, "0", str(ticks[33])],
+        [sys.executable, str(CRASHING_WORKER), point, "0", str(tick_ms)],
         env=dict(rig.environ),
         capture_output=True,
         text=True,
@@ -234,15 +235,82 @@ def test_killed_worker_changes_nothing_the_second_time(rig: Rig, point: str) -> 
         check=False,
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
+
+
+@pytest.mark.parametrize(
+    "point", ["inside_rebuild", "before_commit", "inside_commit", "after_commit"]
+)
+def test_killed_worker_changes_nothing_the_second_time(rig: Rig, point: str) -> None:
+    ticks = rig.world.ticks
+    rig.service().run(0, ticks[30])
+    if point == "inside_rebuild":
+        rig.redis.flushall()
+    crash(rig, point, ticks[33])
     shard = rig.runs.shard(0)
     assert shard is not None
     assert shard.last_tick == (ticks[33] if point == "after_commit" else ticks[30])
     survivor = rig.service()
     result = survivor.run(0, ticks[33])
+    assert (result.rebuilt > 0) == (point == "inside_rebuild")
     assert result.outcome is (Outcome.DONE_BEFORE if point == "after_commit" else Outcome.COMMITTED)
     result = survivor.run(0, ticks[34])
     assert (result.rebuilt > 0) == (point == "after_commit")
     survivor.run(0, ticks[-1])
+    rig.assert_as_reference()
+
+
+def test_supervisor_killed_while_runs_are_born_leaves_none_of_them(rig: Rig) -> None:
+    """Rows without records would be members that nobody can step; their ids are given anew."""
+    ticks = rig.world.ticks
+    rig.service().run(0, ticks[30])
+    before = rig.runs.shard(0)
+    crash(rig, "inside_birth", ticks[30])
+    assert rig.runs.shard(0) == before
+    with rig.engine.connect() as conn:
+        newest = conn.execute(select(tables.runs.c.id).order_by(tables.runs.c.id.desc())).first()
+    assert newest == (COUNT,)
+    rig.service().run(0, ticks[-1])
+    rig.assert_as_reference()
+
+
+def test_redis_that_is_full_costs_rebuilds_and_no_tick(rig: Rig) -> None:
+    """Under noeviction it refuses writes; what was committed stays committed."""
+    service, ticks = rig.service(), rig.world.ticks
+    service.run(0, ticks[20])
+    rig.redis.config_set("maxmemory", 1)
+    try:
+        for tick in ticks[21:25]:
+            with pytest.raises(OutOfMemoryError):
+                service.run(0, tick)
+            shard = rig.runs.shard(0)
+            assert shard is not None
+            assert shard.last_tick == tick
+    finally:
+        rig.redis.config_set("maxmemory", 0)
+    assert service.run(0, ticks[25]).rebuilt > 0
+    assert service.run(0, ticks[26]).rebuilt == 0
+    service.run(0, ticks[-1])
+    rig.assert_as_reference()
+
+
+def test_database_that_takes_no_writes_holds_the_shard_where_it_is(
+    rig: Rig, mariadb_server: MariaDbServer
+) -> None:
+    service, ticks = rig.service(), rig.world.ticks
+    service.run(0, ticks[20])
+    mariadb_server.execute_sql("SET GLOBAL read_only = 1;")
+    try:
+        for tick in ticks[21:23]:
+            with pytest.raises(DBAPIError, match="read-only"):
+                service.run(0, tick)
+        with pytest.raises(DBAPIError, match="read-only"):
+            rig.runs.request_exits([1], "hand")
+    finally:
+        mariadb_server.execute_sql("SET GLOBAL read_only = 0;")
+    shard = rig.runs.shard(0)
+    assert shard is not None
+    assert shard.last_tick == ticks[20]
+    service.run(0, ticks[-1])
     rig.assert_as_reference()
 
 

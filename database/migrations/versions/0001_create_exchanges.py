@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE exchanges (
+CREATE TABLE IF NOT EXISTS exchanges (
     id INTEGER NOT NULL AUTO_INCREMENT,
     name VARCHAR(64) NOT NULL,
     PRIMARY KEY (id),

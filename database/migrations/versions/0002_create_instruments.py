@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE instruments (
+CREATE TABLE IF NOT EXISTS instruments (
     id INTEGER NOT NULL AUTO_INCREMENT,
     symbol VARCHAR(32) NOT NULL,
     base VARCHAR(32) NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE products (
+CREATE TABLE IF NOT EXISTS products (
     id INTEGER NOT NULL AUTO_INCREMENT,
     exchange_id INTEGER NOT NULL,
     instrument_id INTEGER NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE position_snapshots (
+CREATE TABLE IF NOT EXISTS position_snapshots (
     voter VARCHAR(64) NOT NULL,
     venue_ms BIGINT NOT NULL,
     read_ms BIGINT NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE positions (
+CREATE TABLE IF NOT EXISTS positions (
     voter VARCHAR(64) NOT NULL,
     symbol VARCHAR(32) NOT NULL,
     size NUMERIC(28, 10) NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE balance_history (
+CREATE TABLE IF NOT EXISTS balance_history (
     id BIGINT NOT NULL AUTO_INCREMENT,
     account_value NUMERIC(28, 10) NOT NULL,
     withdrawable NUMERIC(28, 10) NOT NULL,

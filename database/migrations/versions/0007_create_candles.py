@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE candles (
+CREATE TABLE IF NOT EXISTS candles (
     symbol VARCHAR(32) NOT NULL,
     timeframe VARCHAR(4) NOT NULL,
     open_ms BIGINT NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE market_data (
+CREATE TABLE IF NOT EXISTS market_data (
     symbol VARCHAR(32) NOT NULL,
     timeframe VARCHAR(4) NOT NULL,
     open_ms BIGINT NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE config_versions (
+CREATE TABLE IF NOT EXISTS config_versions (
     version VARCHAR(16) NOT NULL,
     content JSON NOT NULL,
     created_ms BIGINT NOT NULL,

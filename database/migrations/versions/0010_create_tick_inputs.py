@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE tick_inputs (
+CREATE TABLE IF NOT EXISTS tick_inputs (
     interval_ms INTEGER NOT NULL,
     tick_ms BIGINT NOT NULL,
     config_version VARCHAR(16) NOT NULL,

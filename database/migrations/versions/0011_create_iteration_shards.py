@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE iteration_shards (
+CREATE TABLE IF NOT EXISTS iteration_shards (
     id INTEGER NOT NULL,
     last_tick BIGINT NOT NULL,
     interval_ms INTEGER NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE runs (
+CREATE TABLE IF NOT EXISTS runs (
     id BIGINT NOT NULL AUTO_INCREMENT,
     shard_id INTEGER NOT NULL,
     product_id INTEGER NOT NULL,

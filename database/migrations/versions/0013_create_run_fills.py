@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE run_fills (
+CREATE TABLE IF NOT EXISTS run_fills (
     run_id BIGINT NOT NULL,
     fill_seq INTEGER NOT NULL,
     tick_ms BIGINT NOT NULL,

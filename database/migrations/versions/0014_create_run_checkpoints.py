@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE run_checkpoints (
+CREATE TABLE IF NOT EXISTS run_checkpoints (
     run_id BIGINT NOT NULL,
     tick BIGINT NOT NULL,
     record VARBINARY(320) NOT NULL,

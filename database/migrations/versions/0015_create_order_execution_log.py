@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE order_execution_log (
+CREATE TABLE IF NOT EXISTS order_execution_log (
     id BIGINT NOT NULL AUTO_INCREMENT,
     intent_id VARCHAR(96) NOT NULL,
     cloid VARCHAR(34) NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE plan_epochs (
+CREATE TABLE IF NOT EXISTS plan_epochs (
     symbol VARCHAR(32) NOT NULL,
     epoch BIGINT NOT NULL,
     advanced_ms BIGINT NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE order_fills (
+CREATE TABLE IF NOT EXISTS order_fills (
     tid BIGINT NOT NULL,
     time_ms BIGINT NOT NULL,
     coin VARCHAR(32) NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE nonces (
+CREATE TABLE IF NOT EXISTS nonces (
     signer VARCHAR(42) NOT NULL,
     last_nonce BIGINT NOT NULL,
     PRIMARY KEY (signer)

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE leases (
+CREATE TABLE IF NOT EXISTS leases (
     name VARCHAR(64) NOT NULL,
     owner VARCHAR(128) NOT NULL,
     expires_ms BIGINT NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE reconciliation_log (
+CREATE TABLE IF NOT EXISTS reconciliation_log (
     id BIGINT NOT NULL AUTO_INCREMENT,
     at_ms BIGINT NOT NULL,
     symbol VARCHAR(32) NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE take_profit_state (
+CREATE TABLE IF NOT EXISTS take_profit_state (
     id INTEGER NOT NULL,
     baseline DOUBLE,
     peak DOUBLE,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE epochs (
+CREATE TABLE IF NOT EXISTS epochs (
     height INTEGER NOT NULL,
     kind VARCHAR(32) NOT NULL,
     effective_tick BIGINT NOT NULL,

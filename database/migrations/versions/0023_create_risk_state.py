@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE risk_state (
+CREATE TABLE IF NOT EXISTS risk_state (
     name VARCHAR(64) NOT NULL,
     value JSON NOT NULL,
     reason VARCHAR(255) NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE funding_rates (
+CREATE TABLE IF NOT EXISTS funding_rates (
     symbol VARCHAR(32) NOT NULL,
     time_ms BIGINT NOT NULL,
     rate DOUBLE NOT NULL,

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE alert_outbox (
+CREATE TABLE IF NOT EXISTS alert_outbox (
     id BIGINT NOT NULL AUTO_INCREMENT,
     kind VARCHAR(32) NOT NULL,
     subject VARCHAR(128) NOT NULL,

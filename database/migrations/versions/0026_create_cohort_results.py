@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE cohort_results (
+CREATE TABLE IF NOT EXISTS cohort_results (
     epoch INTEGER NOT NULL,
     product_id INTEGER NOT NULL,
     runs BIGINT NOT NULL,

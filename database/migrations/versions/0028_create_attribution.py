@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 EVENTS = """
-CREATE TABLE attribution (
+CREATE TABLE IF NOT EXISTS attribution (
     kind ENUM('fill','funding','transfer') NOT NULL,
     time_ms BIGINT NOT NULL,
     ref BIGINT NOT NULL,
@@ -26,7 +26,7 @@ CREATE TABLE attribution (
 """
 
 BOOKS = """
-CREATE TABLE attribution_books (
+CREATE TABLE IF NOT EXISTS attribution_books (
     symbol VARCHAR(32) NOT NULL,
     shares MEDIUMBLOB NOT NULL,
     updated_ms BIGINT NOT NULL,
@@ -35,7 +35,7 @@ CREATE TABLE attribution_books (
 """
 
 RUNS = """
-CREATE TABLE attribution_runs (
+CREATE TABLE IF NOT EXISTS attribution_runs (
     run_id BIGINT NOT NULL,
     symbol VARCHAR(32) NOT NULL,
     pnl_usd DOUBLE NOT NULL,

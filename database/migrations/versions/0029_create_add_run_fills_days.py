@@ -12,7 +12,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE PROCEDURE add_run_fills_days(IN until_ms BIGINT)
+CREATE OR REPLACE PROCEDURE add_run_fills_days(IN until_ms BIGINT)
 SQL SECURITY DEFINER
 MODIFIES SQL DATA
 COMMENT 'A partition for each UTC day up to until_ms, at most a week from now.'

@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE PROCEDURE drop_run_fills_day(IN end_ms BIGINT)
+CREATE OR REPLACE PROCEDURE drop_run_fills_day(IN end_ms BIGINT)
 SQL SECURITY DEFINER
 MODIFIES SQL DATA
 COMMENT 'Drops the oldest partition, which must end at end_ms, a whole day ago or more.'

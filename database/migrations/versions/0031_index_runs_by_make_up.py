@@ -9,8 +9,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX ix_runs_make_up ON runs (status, interpretation, generation)")
+    op.execute(
+        "CREATE INDEX IF NOT EXISTS ix_runs_make_up ON runs (status, interpretation, generation)"
+    )
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX ix_runs_make_up ON runs")
+    op.execute("DROP INDEX IF EXISTS ix_runs_make_up ON runs")

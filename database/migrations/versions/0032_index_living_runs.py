@@ -9,8 +9,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX ix_runs_living ON runs (status, shard_id, product_id)")
+    op.execute("CREATE INDEX IF NOT EXISTS ix_runs_living ON runs (status, shard_id, product_id)")
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX ix_runs_living ON runs")
+    op.execute("DROP INDEX IF EXISTS ix_runs_living ON runs")

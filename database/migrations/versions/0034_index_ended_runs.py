@@ -9,8 +9,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX ix_runs_completed ON runs (completed_tick)")
+    op.execute("CREATE INDEX IF NOT EXISTS ix_runs_completed ON runs (completed_tick)")
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX ix_runs_completed ON runs")
+    op.execute("DROP INDEX IF EXISTS ix_runs_completed ON runs")

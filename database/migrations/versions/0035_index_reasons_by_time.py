@@ -9,8 +9,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX ix_reconciliation_log_at ON reconciliation_log (at_ms)")
+    op.execute("CREATE INDEX IF NOT EXISTS ix_reconciliation_log_at ON reconciliation_log (at_ms)")
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX ix_reconciliation_log_at ON reconciliation_log")
+    op.execute("DROP INDEX IF EXISTS ix_reconciliation_log_at ON reconciliation_log")

@@ -9,8 +9,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("DROP INDEX ix_runs_height ON runs")
+    op.execute("DROP INDEX IF EXISTS ix_runs_height ON runs")
 
 
 def downgrade() -> None:
-    op.execute("CREATE INDEX ix_runs_height ON runs (height)")
+    op.execute("CREATE INDEX IF NOT EXISTS ix_runs_height ON runs (height)")

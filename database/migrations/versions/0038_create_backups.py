@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CREATE = """
-CREATE TABLE backups (
+CREATE TABLE IF NOT EXISTS backups (
     id BIGINT NOT NULL AUTO_INCREMENT,
     finished_ms BIGINT NOT NULL,
     PRIMARY KEY (id)

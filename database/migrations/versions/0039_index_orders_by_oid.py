@@ -9,8 +9,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX ix_order_log_oid ON order_execution_log (oid)")
+    op.execute("CREATE INDEX IF NOT EXISTS ix_order_log_oid ON order_execution_log (oid)")
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX ix_order_log_oid ON order_execution_log")
+    op.execute("DROP INDEX IF EXISTS ix_order_log_oid ON order_execution_log")

@@ -9,8 +9,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX ix_order_fills_intent ON order_fills (intent_id)")
+    op.execute("CREATE INDEX IF NOT EXISTS ix_order_fills_intent ON order_fills (intent_id)")
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX ix_order_fills_intent ON order_fills")
+    op.execute("DROP INDEX IF EXISTS ix_order_fills_intent ON order_fills")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from inspect import getsource as inspect_source
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from shared.database import UnitOfWork
+from shared.config import Secrets, Settings
+from shared.database import UnitOfWork, make_engine
+from shared.native_servers import PROJECT_ROOT
 from shared.storage.tables import iteration_shards, metadata, order_execution_log
+from shared.testing.servers import MariaDbServer
 
 
 def _intent(intent_id: str, symbol: str, epoch: int, state: str = "PENDING") -> dict[str, object]:
@@ -42,6 +49,35 @@ def test_migrations_end_at_the_tables_of_the_code(migrate_engine: Engine) -> Non
             if "computed" not in str(difference)
         ]
     assert differences == []
+
+
+def test_a_migration_that_was_killed_before_it_was_noted_runs_again(
+    mariadb_server: MariaDbServer, settings: Settings, secrets: Secrets, migrate_engine: Engine
+) -> None:
+    """MariaDB commits a change of the schema at once, the note that it was made a moment later."""
+    name = "3t_killed"
+    mariadb_server.execute_sql(
+        f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;"
+        f"GRANT ALL PRIVILEGES ON `{name}`.* TO `3t_migrate`@`%`;"
+    )
+    own = settings.model_copy(
+        update={"database": settings.database.model_copy(update={"name": name})}
+    )
+    script = ScriptDirectory(str(PROJECT_ROOT / "database" / "migrations"))
+    migrations = [revision.module for revision in script.walk_revisions()][::-1]
+    assert len(migrations) > 30
+    try:
+        with make_engine(own, secrets, migrate=True).connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            with Operations.context(context):
+                for migration in migrations:
+                    migration.upgrade()
+                    if "INSERT" not in inspect_source(migration):  # rows are undone by the kill
+                        migration.upgrade()
+            differences = compare_metadata(context, metadata)
+            assert [d for d in differences if "computed" not in str(d)] == []
+    finally:
+        mariadb_server.execute_sql(f"DROP DATABASE `{name}`;")
 
 
 def test_candles_in_memory_and_everything_else_durable(migrate_engine: Engine) -> None:
