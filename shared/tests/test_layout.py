@@ -114,3 +114,17 @@ def test_the_map_of_folders_is_complete_and_true() -> None:
     inner = {path.name for path in (ROOT / "shared").rglob("*") if path.suffix in ("", ".py")}
     roots = {path.name for path in ROOT.iterdir()} | {"adr", "services", "shared", "worker"}
     assert not named - (there | inner | roots), "docs/arch/folders.md names what is gone"
+
+
+def test_migrations_and_decisions_are_numbered_one_after_another() -> None:
+    """Two branches that took the same number meet here, not in a database."""
+    for folder, pattern in (("database/migrations/versions", "*.py"), ("docs/adr", "*.md")):
+        numbers = [path.name[:4] for path in sorted((ROOT / folder).glob(pattern))]
+        assert numbers == [f"{place:04}" for place in range(1, len(numbers) + 1)], folder
+    for path in sorted((ROOT / "database/migrations/versions").glob("*.py")):
+        number = int(path.name[:4])
+        before = f'"{number - 1:04}"' if number > 1 else "None"
+        text = path.read_text(encoding="utf-8")
+        assert f'\nrevision = "{number:04}"\ndown_revision = {before}\n' in text, path.name
+    for path in sorted((ROOT / "docs/adr").glob("*.md")):
+        assert path.read_text(encoding="utf-8").startswith(f"# {int(path.name[:4])}. "), path.name
