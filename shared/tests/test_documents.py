@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shared.config import load_settings
+from shared.config import Secrets, Settings, load_settings
+from shared.config_faults import field_at
 from shared.testing.documents import Command, anchors, commands, shell_blocks
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,9 @@ OVERRIDE = re.compile(r"\b(T3__[A-Za-z_]+)=(\S+)")
 LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 COMPOSE_COMMANDS = {"build", "exec", "port", "ps", "restart", "rm", "run", "stop", "up"}
 LOCAL_PORT = re.compile(r"http://127\.0\.0\.1:(\d+)")
+DOTTED = re.compile(r"`([a-z_]+(?:\.[A-Za-z_0-9]+)+)(?::[^`\n]*)?`")
+METRIC = re.compile(r"\bt3_[a-z_]*[a-z]\b")
+FILE_ENDINGS = {"md", "py", "yml", "sql", "sh", "json", "svg"}
 OUTSIDE_MODULES = {"pytest", "alembic", "venv", "pip"}
 
 
@@ -80,6 +84,18 @@ def test_every_shell_block_is_shell(document: Path) -> None:
             ["bash", "-n"], input=block, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{done.stderr}\n{block}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_key_and_metric_that_a_document_names_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    sections = {*Settings.model_fields, *Secrets.model_fields}
+    for name in set(DOTTED.findall(text)):
+        path = tuple(name.split("."))
+        if path[0] in sections and path[-1] not in FILE_ENDINGS:
+            assert field_at(Settings, path) or field_at(Secrets, path), name
+    known = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert {name for name in METRIC.findall(text) if name not in known} == set()
 
 
 def _all_commands(program: str) -> Iterator[Command]:
