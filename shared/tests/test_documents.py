@@ -143,6 +143,8 @@ def test_local_ports_in_documents_are_published() -> None:
     named = {p for d in operators for p in LOCAL_PORT.findall(d.read_text(encoding="utf-8"))}
     assert named
     assert named <= published
+    addresses = _section((ROOT / "docs/deployment.md").read_text("utf-8"), "Addresses")
+    assert set(re.findall(r":(\d{4,5})\b", addresses)) >= published
 
 
 def _module_calls() -> dict[tuple[str, ...], set[str]]:
