@@ -23,6 +23,8 @@ from shared.config import ConfigError, load_secrets
 from shared.native_servers import LOOPBACK, ServerMissingError, find_program
 
 MIN_SPEED, MAX_SPEED = 0.01, 10_000.0
+MIN_FREE_MB = 500
+"""A demo of some minutes takes 150 MB; the rest is for its first hours."""
 _LISTEN = "0A"
 _LIVE_SECRETS = (
     "exchanges.hyperliquid.walletAddress",
@@ -48,7 +50,7 @@ def check(
     Starts, writes and changes nothing. Ports are not looked at when what was left behind by a
     killed demo of this folder is about to be cleared from them.
     """
-    faults = [*_program_faults(), *_secrets_faults(paths)]
+    faults = [*_program_faults(), *_disk_faults(paths), *_secrets_faults(paths)]
     plan: DemoPlan | None = None
     try:
         plan = load_plan(paths, environ, data, 1.0 if speed is None else speed)
@@ -108,6 +110,14 @@ def _program_faults() -> list[str]:
         except ServerMissingError as error:
             faults.append(str(error))
     return faults
+
+
+def _disk_faults(paths: DemoPaths) -> list[str]:
+    place = next(folder for folder in (paths.home, *paths.home.parents) if folder.exists())
+    free_mb = shutil.disk_usage(place).free // 1_000_000
+    if free_mb >= MIN_FREE_MB:
+        return []
+    return [f"{paths.home}: the disk has {free_mb} MB free, and a demo needs {MIN_FREE_MB}"]
 
 
 def _secrets_faults(paths: DemoPaths) -> list[str]:

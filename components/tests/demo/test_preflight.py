@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -288,3 +289,12 @@ def test_a_second_demo_is_refused_while_the_first_runs(paths: DemoPaths) -> None
     assert running_demo(paths) is None
     with only_one(paths):
         assert running_demo(paths) is not None
+
+
+def test_a_full_disk_is_told_before_anything_starts(
+    paths: DemoPaths, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(paths.home.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=24_000_000))
+    (fault,) = faults(paths, environ)
+    assert fault == f"{paths.home}: the disk has 24 MB free, and a demo needs 500"
