@@ -95,7 +95,11 @@ def _why(wired: Wiring, arguments: argparse.Namespace) -> int:
                     show_reasons(symbol_reasons(uow.conn, arguments.symbol, arguments.limit))
                 )
     except NothingFound as error:
-        print(f"why: {error}", file=sys.stderr)
+        traded = wired.settings.reconciliation_engine.symbols
+        hint = ""
+        if arguments.symbol is not None and arguments.symbol not in traded:
+            hint = f"; reconciliation_engine.symbols are {', '.join(traded)}"
+        print(f"why: {error}{hint}", file=sys.stderr)
         return FAILED
     return OK
 
@@ -109,21 +113,17 @@ def _audited(wired: Wiring) -> Callable[[str], Iterable[Mapping[str, Any]]]:
 
 
 def _report_table(report: Report, settings: Settings) -> Table:
+    """One row per symbol; without an order there are no columns for one."""
+    rows = [_row(looked) for looked in report.looked]
+    sent = any(looked.order is not None for looked in report.looked)
+    names = ["symbol", "decision", "position", "target", "gap USD"]
     table = Table(title=f"Reconciliation ({settings.mode})", title_justify="left")
-    for name in (
-        "symbol",
-        "decision",
-        "position",
-        "target",
-        "gap USD",
-        "order",
-        "reply",
-        "because",
-    ):
+    for name in [*names, *(["order", "reply"] if sent else [])]:
         numeric = name in ("position", "target", "gap USD")
-        table.add_column(name, justify="right" if numeric else "left")
-    for looked in report.looked:
-        table.add_row(*_row(looked))
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+    table.add_column("because")
+    for cells in rows:
+        table.add_row(*(cells if sent else [*cells[:5], cells[-1]]))
     return table
 
 

@@ -160,6 +160,8 @@ def flatten(client: Client, arguments: argparse.Namespace) -> int:
     """Close positions and say what remains."""
     body = _why(arguments) | {"kill_switch": not arguments.keep_trading}
     reply = client.post("/flatten", body | _symbols(arguments))
+    if reply.status_code == requests.codes.ok and not arguments.keep_trading:
+        print("kill switch set; 'kill-switch lift' when trading may go on")
     return _flattened(reply)
 
 
@@ -214,9 +216,12 @@ def _flattened(reply: requests.Response) -> int:
         return _refused(reply)
     result = reply.json()
     for symbol in result["symbols"]:
-        closed = ", ".join(f"{o['side']} {o['filled_size']}" for o in symbol["orders"]) or "nothing"
+        closed = ", ".join(f"{o['side']} {o['filled_size']}" for o in symbol["orders"])
         problem = f"  ({symbol['problem']})" if symbol["problem"] else ""
-        print(f"{symbol['symbol']:8} sent {closed}; {symbol['remaining_size']} remains{problem}")
+        done = f"sent {closed or 'nothing'}; {symbol['remaining_size']} remains{problem}"
+        if not (closed or problem or float(symbol["remaining_size"])):
+            done = "no position is held"
+        print(f"{symbol['symbol']:8} {done}")
     print("flat" if result["flat"] else "NOT flat: see above")
     return EXIT_OK if result["flat"] else EXIT_FAILED
 

@@ -31,8 +31,11 @@ def test_switch_flatten_cancel_and_risk(gateway: Any, venue: Any) -> None:
 
     flat = cli(gateway, "flatten", "--reason", "a test")
     assert flat.returncode == 0, flat.stderr
+    assert flat.stdout.startswith("kill switch set; ")
     assert flat.stdout.splitlines()[-1] == "flat"
     assert venue.position("BTC") == 0
+    mistyped = cli(gateway, "flatten", "--symbol", "BTCC", "--keep-trading", "--reason", "a test")
+    assert mistyped.stdout == "BTCC     no position is held\nflat\n"
 
     risk = cli(gateway, "risk")
     assert "SET by tester: flatten: a test" in risk.stdout
