@@ -243,10 +243,9 @@ class RiskGuard:
                 return store.load().kill_switch
 
         switch = retry_deadlocks(work)
-        log.error(
-            "kill_switch_set" if engaged else "kill_switch_lifted", reason=reason, actor=actor
-        )
         event = "kill_switch_set" if engaged else "kill_switch_lifted"
+        # Somebody's decision, which people are told of by alerts, and no error of this process.
+        log.warning(event, reason=reason, actor=actor)
         self._audit.write(event, {"reason": reason, "actor": actor}, sync=True)
         return switch
 
