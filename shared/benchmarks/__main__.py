@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, str] = {
     "entropy_grid_ms_per_tick": "shared.benchmarks.bench_entropy:entropy_grid_ms_per_tick",
     "backtest_run_bars_per_s": "shared.benchmarks.bench_backtest:backtest_run_bars_per_s",
     "backtest_year_s": "shared.benchmarks.bench_backtest:backtest_year_s",
+    "backtest_first_call_s": "shared.benchmarks.bench_backtest:backtest_first_call_s",
     "backtest_peak_mib": "shared.benchmarks.bench_backtest:backtest_peak_mib",
     "backtest_sma_bars_per_s": "shared.benchmarks.bench_backtest:backtest_sma_bars_per_s",
     "optimize_trials_per_min_1": "shared.benchmarks.bench_optimize:optimize_trials_per_min",

@@ -49,6 +49,15 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+_FIRST: Final = """
+import time
+from shared.benchmarks.bench_backtest import first_backtest
+start = time.process_time()
+first_backtest()
+print(time.process_time() - start)
+"""
+
+
 def _walk(count: int, seed: int) -> FloatArray:
     rng = np.random.default_rng(seed)
     scale = np.repeat(rng.choice([0.0003, 0.0009], count // 60 + 1), 60)[:count]
@@ -121,6 +130,21 @@ def backtest_year_s() -> Figure:
 
     work(1)
     return Figure("backtest_year_s", work(365), "s", goal=15.0, better="lower")
+
+
+def first_backtest() -> None:
+    """Half a day of minutes with births, clones and orders: everything that is compiled runs."""
+    settings = load_settings(ROOT / "config.yml", environ={})
+    plan = plan_of(settings, [spec_of("BTC")], MINUTE_MS, runs=200)
+    run_backtest(plan, TickSeries([_points("BTC", 720, 0)], MINUTE_MS), [Journal(), EquityCurve()])
+
+
+def backtest_first_call_s() -> Figure:
+    """CPU seconds of the first backtest in a new process whose code has been compiled before."""
+    secs = [
+        float(subprocess.check_output([sys.executable, "-c", _FIRST], text=True)) for _ in range(2)
+    ][-1]
+    return Figure("backtest_first_call_s", secs, "s", goal=5.0, better="lower")
 
 
 def backtest_peak_mib() -> Figure:

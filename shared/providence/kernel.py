@@ -528,7 +528,7 @@ def step_shards(
     pasts: FloatArray,
     rules: RuleNumbers,
     fills: Any,
-    due: IntArray,
+    due: NDArray[np.bool_],
     blank: Any,
     shard_sums: Any,
     ended: Any,
@@ -537,13 +537,17 @@ def step_shards(
     """``step_runs`` of every shard through T ticks, a run at a time.
 
     A run's next tick takes the same branches as its last one mostly, another run's does not: this
-    order is the faster one. Where ``due[t]`` is not negative, the sums after tick t are added to
-    that row of ``sums``, within each shard first, as a worker adds them, those of ``ended`` last.
+    order is the faster one. Where ``due[t]``, the sums after tick t are added to the next row of
+    ``sums``, within each shard first, as a worker adds them, those of ``ended`` last.
     Returns the rows written to ``fills``, which come by shard, then run, then tick.
     """
-    swapped = np.empty_like(ticks)
+    swapped, rows = np.empty_like(ticks), np.full(ticks.size, -1)
+    row = 0
     for t in range(ticks.size):
         swapped[t] = swap_bytes(ticks[t])
+        if due[t]:
+            rows[t] = row
+            row += 1
     count = 0
     for k in range(starts.size):
         for d in range(shard_sums.shape[0]):
@@ -569,8 +573,8 @@ def step_shards(
                         rules,
                         fills[count],
                     )
-                if due[t] >= 0 and s >= 0:
-                    add_run(rec, tick, rules, shard_sums[due[t], s])
+                if rows[t] >= 0 and s >= 0:
+                    add_run(rec, tick, rules, shard_sums[rows[t], s])
         for d in range(shard_sums.shape[0]):
             add_sums(sums[d], shard_sums[d])
     for d in range(sums.shape[0]):

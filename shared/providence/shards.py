@@ -77,8 +77,8 @@ def step_block(
         fills = np.empty(space, dtype=FILL_DTYPE)
     elif len(fills) < space:
         raise ValueError(f"there is room for {len(fills)} fills; allowed is {space} or more")
-    rows = np.where(due, np.cumsum(due) - 1, -1).astype(np.int32)
-    sums: Sums = np.zeros((int(due.sum()), symbols), dtype=SUMS_DTYPE)
+    wanted = _plain(due, np.bool_)
+    sums: Sums = np.zeros((np.count_nonzero(wanted), symbols), dtype=SUMS_DTYPE)
     blank: Sums = np.zeros(symbols, dtype=SUMS_DTYPE)
     count = kernel.step_shards(
         native(records),
@@ -96,7 +96,7 @@ def step_block(
         _plain(block.past, np.float64),
         rule_numbers(rules),
         fills,
-        rows,
+        wanted,
         blank,
         np.zeros_like(sums),
         blank if ended is None else ended,

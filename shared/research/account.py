@@ -122,7 +122,8 @@ class Account:
 
     def keep(self) -> Account:
         """A copy as of now, for :meth:`take_back`."""
-        kept = copy.copy(self)
+        kept = object.__new__(Account)
+        kept.__dict__.update(self.__dict__)
         kept._size, kept._coins = [*self._size], [*self._coins]
         kept._mark, kept._index = [*self._mark], [*self._index]
         kept._pending = {s: copy.copy(pending) for s, pending in self._pending.items()}

@@ -22,7 +22,7 @@ from shared.providence.binding import Binding, Grid, bind
 from shared.providence.epochs import assign_height, request_exit
 from shared.providence.kernel import FloatArray
 from shared.providence.market import TickBlock
-from shared.providence.recent import sorted_entropy
+from shared.providence.recent import SlidingRecent
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import RUN_DTYPE, Records, join, native, new_records
 from shared.providence.shards import Bounds, step_block
@@ -86,6 +86,8 @@ class Colony:
         self._gone_columns = np.empty(rows, dtype=np.int32)
         self._ended: Sums = np.zeros(len(plan.max_leverage), dtype=aggregate.SUMS_DTYPE)
         self._last_tick = -1
+        self._recent = SlidingRecent(plan.space, plan.product_ids)
+        self._supervised_tick = 0
         self.born = 0
 
     @property
@@ -170,6 +172,9 @@ class Colony:
         """
         plan = self.plan
         ended = self._remove_ended()
+        fresh = (tick_ms - self._supervised_tick) // plan.interval_ms
+        recent = self._recent.slide(entropy, fresh)
+        self._supervised_tick = tick_ms
         vacant = plan.desired - self._bounds.runs
         if vacant <= 0:
             return Supervised(ended, 0)
@@ -181,7 +186,7 @@ class Colony:
             plan.clone_rules,
             dict(zip(ids, self._counts.tolist(), strict=True)),
             self._candidates,
-            sorted_entropy(entropy, plan.space, ids),
+            recent,
             plan.max_leverage,
             desired=plan.desired,
             spawn_tick=tick_ms,

@@ -240,7 +240,9 @@ def joined(parts: Sequence[PricePoints]) -> PricePoints:
 
 
 def _columns(path: Path) -> tuple[str, ...]:
-    found = set(columns_of(path))
+    found = {name for name in columns_of(path) if name}
+    if not found:
+        raise DataFileError(path, "the file is empty")
     for columns in (CANDLE_COLUMNS, ("price",), QUOTE_COLUMNS):
         if {TIME_COLUMN, *columns} <= found:
             return columns

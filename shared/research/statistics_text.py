@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+NO_BREAK: Final = "\u00a0"
 Row = tuple[str, str, str]
 """Name, value and meaning, as a page shows them."""
 
@@ -141,5 +142,5 @@ def _row(name: str, value: float | int | str) -> Row:
     known = STATISTICS.get(name)
     if known is None or isinstance(value, str):
         return name.replace("_", " "), str(value), ""
-    shown = known.shown(value) if math.isfinite(value) else "–"
+    shown = known.shown(value).replace(" ", NO_BREAK) if math.isfinite(value) else "–"
     return known.name, shown, known.meaning

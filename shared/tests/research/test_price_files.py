@@ -91,7 +91,7 @@ def test_fault_is_refused_with_its_row(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "columns must be"),
+        ("", "the file is empty"),
         (HEADER, "no usable rows"),
         ("timestamp_ms,last\n1,2\n", "found are last, timestamp_ms"),
         (rows(GOOD[0]), "at least two candles"),
