@@ -35,7 +35,7 @@ class QuietLooks:
         filters: list[OrderFilters],
     ) -> None:
         self._target, self._demand = target, demand
-        self._per_run = float(target.risk_pos_percentage) / max(target.desired_run_count, 1)
+        self._risk = float(target.risk_pos_percentage) * (-1.0 if target.invert_decisions else 1.0)
         self._smallest = minimum_trade_usd
         self._lots = [float(one.lot) for one in filters]
         self._min_notional = [float(one.min_notional_usd) for one in filters]
@@ -45,11 +45,11 @@ class QuietLooks:
     def shares(self, sums: Sums) -> list[list[float]]:
         """Target notional as a multiple of the account's value, [D][S], before caps."""
         rules, demand = self._target, self._demand
-        sign = -1.0 if rules.invert_decisions else 1.0
         shares: FloatArray = np.empty(sums.shape)
         _shares(
             sums,
-            sign * self._per_run,
+            self._risk,
+            max(rules.desired_run_count, 1),
             -self._symbol_cap if rules.can_go_short else 0.0,
             self._symbol_cap if rules.can_go_long else 0.0,
             float(demand.kelly_threshold),
@@ -84,7 +84,8 @@ class QuietLooks:
 @jit
 def _shares(
     sums: Any,
-    per_run: float,
+    risk: float,
+    run_count: int,
     low: float,
     high: float,
     kelly_threshold: float,
@@ -94,6 +95,10 @@ def _shares(
 ) -> None:
     """[D, S]: the runs' direction by ``sizing.cohort_factor``, within ``low`` and ``high``."""
     for d in range(sums.shape[0]):
+        active = 0
+        for s in range(sums.shape[1]):
+            active += sums[d, s].active
+        per_run = risk / max(run_count, active)
         for s in range(sums.shape[1]):
             row = sums[d, s]
             factor = probationary

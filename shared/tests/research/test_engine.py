@@ -161,7 +161,7 @@ def _block(price: list[list[float]], index: list[list[float]] | None = None) -> 
 def _sums(directions: list[float]) -> np.ndarray:
     """One symbol, 60 runs, the others flat."""
     sums = np.zeros((len(directions), 3), dtype=SUMS_DTYPE)
-    sums["active"] = sums["qualifying"] = 60
+    sums["active"][:, 0] = sums["qualifying"][:, 0] = 60
     sums["weighted_direction"][:, 0] = directions
     return sums
 

@@ -8,6 +8,10 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from shared.observation import Known
+from shared.providence.aggregate import SUMS_DTYPE
+from shared.reconciliation.demand import demand_of
+from shared.reconciliation.target import targets
 from shared.research.engine import BacktestPlan, run_backtest
 from shared.research.observers import Journal
 from shared.research.quiet import QuietLooks
@@ -60,3 +64,24 @@ def test_orders_are_those_of_an_account_that_always_asks_its_planner(
     assert quick[2] > 30
     if "max_total_exposure" not in changes:
         assert 0.02 < np.mean(asked) < 0.98
+
+
+@pytest.mark.parametrize("active", [10, 25, 400])
+@pytest.mark.parametrize("changes", [{}, {"invert_decisions": True}, {"can_go_long": False}])
+def test_shares_are_the_targets_of_the_planner(active: int, changes: dict[str, object]) -> None:
+    rules = plan(runs=60).account
+    target = replace(rules.target, max_total_exposure=Decimal(1000), **changes)  # type: ignore[arg-type]
+    rng = np.random.default_rng(active)
+    sums = np.zeros((20, 3), dtype=SUMS_DTYPE)
+    sums["active"] = active  # of each symbol: 30 to 1,200 in all, where 60 are desired
+    sums["weighted_direction"] = rng.normal(0.0, active, sums.shape)
+    for cohort in ("current", "history"):
+        sums[f"{cohort}_runs"] = rng.integers(0, 40, sums.shape)
+        sums[f"{cohort}_wins"] = sums[f"{cohort}_runs"] * rng.random(sums.shape)
+        sums[f"{cohort}_sum_win"] = sums[f"{cohort}_wins"] * 0.02
+        sums[f"{cohort}_sum_loss"] = (sums[f"{cohort}_runs"] - sums[f"{cohort}_wins"]) * 0.01
+    shares = QuietLooks(target, rules.demand, 10.0, []).shares(sums)
+    for row, share in zip(sums, shares, strict=True):
+        wanted = {str(s): Known(demand_of(one, rules.demand), 1) for s, one in enumerate(row)}
+        planned = targets(Known(Decimal(1), 1), wanted, target).values()
+        assert [float(t.notional.value) for t in planned] == pytest.approx(share, rel=1e-12)  # type: ignore[union-attr]
