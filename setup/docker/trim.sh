@@ -2,8 +2,10 @@
 # Takes out of the libraries in the virtual environment $1 what no process of 3T uses. Each image's build ends by
 # importing all that its processes import, so that what is missed here is missed there.
 set -eu
-# Of ccxt's dependencies those of its asyncio, which is taken out below, too.
+# Of ccxt's dependencies those of its asyncio, which is taken out below, too; of OpenTelemetry's exporters gRPC: traces
+# go over HTTP.
 python -m pip --python "$1/bin/python" uninstall --quiet --yes \
+  opentelemetry-exporter-otlp opentelemetry-exporter-otlp-proto-grpc grpcio \
   aiohttp aiohttp-fast-zlib aiohappyeyeballs aiosignal frozenlist multidict propcache yarl zlib-ng
 cd "$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
