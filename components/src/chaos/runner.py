@@ -73,7 +73,8 @@ def run_seed(
     if not recovered:
         violations.append(Violation("not_recovered", f"not at target after {RECOVERY_SECS:g} s"))
     violations += [Violation("not_halted", str(s.strike)) for s in must_halt if not halts]
-    if records.is_switched() and not _wait(lambda: records.has_blocked(halted_ms), BLOCK_SECS):
+    switched = any(halt.startswith("kill switch") for halt in halts)
+    if switched and not _wait(lambda: records.has_blocked(halted_ms), BLOCK_SECS):
         violations.append(Violation("switch_not_felt", "no order was blocked by the kill switch"))
     if halts:
         if not _wait(lambda: records.has_alert(began_ms), ALERT_SECS):

@@ -43,7 +43,7 @@ def test_no_request_is_answered_by_a_fault_or_against_the_description(
 ) -> None:
     schema = schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 12
+    assert len(operations) == 13
     for operation in operations:
         if mode is GenerationMode.NEGATIVE and not _takes_anything(operation):
             continue
