@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 
 from shared.providence import kernel
+from shared.providence.kernel import FloatArray
+from shared.providence.rules import RUIN
 from shared.providence.run_state import (
     LEDGER_FIELDS,
     RUN_DTYPE,
@@ -28,7 +30,7 @@ from shared.providence.run_state import (
 )
 from shared.providence.step import FILL_DTYPE, Fills
 
-__all__ = ["LEDGER_FIELDS", "accounting_gap", "next_funding_index", "replay"]
+__all__ = ["LEDGER_FIELDS", "accounting_gap", "log_growth", "next_funding_index", "replay"]
 
 
 def next_funding_index(index: float, hourly_rate: float, price: float) -> float:
@@ -87,3 +89,10 @@ def accounting_gap(record: np.void) -> float:
         + record["unrealised"]
     )
     return float(record["equity"] - parts)
+
+
+def log_growth(records: Records) -> FloatArray:
+    """``ln(equity / start_balance)`` per run, floored at ``ln RUIN``."""
+    ratio = records["equity"] / records["start_balance"]
+    growth: FloatArray = np.log(np.maximum(ratio, RUIN))
+    return growth

@@ -6,15 +6,17 @@ they conceive the same runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from shared.providence import births, population
+from shared.providence import births
 from shared.providence.births import Recent
+from shared.providence.kernel import FloatArray
 from shared.providence.rules import CloneRules, ParameterSpace
 from shared.providence.run_state import Records, native, new_records
 
@@ -22,6 +24,13 @@ ENTROPY_SAMPLES: Final = 512
 """Recent entropy values per cell and symbol from which thresholds are drawn."""
 PARENT_SHARDS: Final = 16
 """Shards whose runs are looked at for parents in one call, chosen anew each time."""
+
+
+def symbol_cap(desired: int, space: ParameterSpace, symbols: int) -> int:
+    """Most runs one symbol may have; never so few that the population cannot be filled."""
+    if symbols < 1:
+        return 0
+    return math.ceil(desired * max(space.max_symbol_share, 1.0 / symbols) - 1e-9)
 
 
 def conceive(
@@ -39,16 +48,25 @@ def conceive(
 ) -> Records:
     """Clones of good parents and fresh draws, at most ``count``, under the symbols' caps.
 
+    A vacancy is filled with probability ``clonal_fraction`` by a clone of a living parent, else by
+    fresh parameters drawn from the space (see :mod:`shared.providence.births`). A threshold is a
+    quantile of its cell's recent entropy, fixed at spawn, because finite windows bias H.
+
     Parameters
     ----------
     count: vacancies to fill now.
     symbol_counts: active runs per product id, absent = 0.
+    recent: values from which thresholds are drawn; its products are open for new runs, and one
+        without enough values is passed over.
     candidates: runs among which parents are looked for; asked only if a clone is due.
     max_leverage: of each product of ``recent``, > 0.
     desired: size of the whole population, which the caps refer to.
     spawn_tick: ms; also the time at which the age of parents is judged.
 
-    The rest is as in :func:`population.draw`; records have ``run_id`` 0.
+    Returns
+    -------
+    Fewer records where caps or missing entropy leave no room; ``run_id`` is 0, for the caller that
+    stores them knows the ids.
     """
     clones_due = int(rng.binomial(count, clone_rules.clonal_fraction))
     known = candidates() if clones_due else new_records(0)
@@ -61,13 +79,26 @@ def conceive(
         births.space_numbers(space),
         births.clone_numbers(clone_rules),
         recent,
-        population.symbol_room(space, recent.product_ids.tolist(), symbol_counts, desired),
-        population.leverages(recent, max_leverage),
+        _room(space, recent.product_ids.tolist(), symbol_counts, desired),
+        _leverages(recent, max_leverage),
         int(spawn_tick),
     )
     newborns = newborns[:born]
     newborns["tick"] = spawn_tick
     return newborns
+
+
+def _room(
+    space: ParameterSpace, product_ids: Sequence[int], counts: Mapping[int, int], desired: int
+) -> NDArray[np.int64]:
+    """How many more runs each symbol may have; ``counts`` has its active ones, absent = 0."""
+    cap = symbol_cap(desired, space, len(product_ids))
+    return np.array([max(cap - counts.get(p, 0), 0) for p in product_ids], dtype=np.int64)
+
+
+def _leverages(recent: Recent, max_leverage: Mapping[int, float]) -> FloatArray:
+    """Largest leverage of each product of ``recent``."""
+    return np.array([max_leverage[p] for p in recent.product_ids.tolist()], dtype=np.float64)
 
 
 def parent_shards(rng: Generator, shard_ids: NDArray[np.int64]) -> list[int]:

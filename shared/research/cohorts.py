@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.providence.codes import Interpretation, Reason, Status
+from shared.providence.ledger import log_growth
 from shared.providence.market import TickBlock
-from shared.providence.population import log_growth
 from shared.providence.rules import Cell
 from shared.providence.run_state import Records, join
 from shared.research.observers import Observer

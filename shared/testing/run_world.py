@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,11 +17,11 @@ from shared.market_data.tick_inputs import (
     config_version,
     empty_samples,
 )
-from shared.providence import population
 from shared.providence.entropy import sliding_entropy
-from shared.providence.recent import sorted_entropy
-from shared.providence.rules import ParameterSpace, Rules
-from shared.providence.run_state import Records
+from shared.providence.recent import Recent, sorted_entropy
+from shared.providence.rules import CloneRules, ParameterSpace, Rules
+from shared.providence.run_state import Records, new_records
+from shared.providence.supervision import conceive
 from shared.storage.products import Product, ProductStore
 
 FIRST_TICK_MS = 1_700_000_000_000
@@ -38,6 +38,43 @@ RULES = Rules(
     judge_after_trades=30,
     live_pnl_threshold=-50.0,
 )
+
+NO_CLONES = CloneRules(
+    clonal_fraction=0.0,
+    min_parent_age_secs=0.0,
+    min_trades=1,
+    mutation_scale=0.0,
+    integer_step_probability=0.0,
+    flip_probability=0.0,
+    shrinkage=0.0,
+)
+"""For populations that are drawn afresh."""
+
+
+def fresh_runs(
+    rng: np.random.Generator,
+    count: int,
+    parameter_space: ParameterSpace,
+    recent: Recent,
+    max_leverage: Mapping[int, float],
+    *,
+    spawn_tick: int,
+    desired: int | None = None,
+    symbol_counts: Mapping[int, int] | None = None,
+) -> Records:
+    """Runs as a supervisor conceives them where there is no parent; of ``count`` by default."""
+    return conceive(
+        rng,
+        count,
+        parameter_space,
+        NO_CLONES,
+        symbol_counts or {},
+        lambda: new_records(0),
+        recent,
+        max_leverage,
+        desired=count if desired is None else desired,
+        spawn_tick=spawn_tick,
+    )
 
 
 def space(**changes: object) -> ParameterSpace:
@@ -113,14 +150,12 @@ class RunWorld:
             mids = np.array([self._mid(row, product_id) for row in warm_rows])
             for row, cell in enumerate(parameter_space.cells):
                 recent[:, row, column] = sliding_entropy(mids, *cell, ok=np.isfinite(mids))
-        records = population.draw(
+        records = fresh_runs(
             np.random.default_rng([self.seed, 3]),
             count,
             parameter_space,
-            {},
             sorted_entropy(recent, parameter_space, product_ids),
             dict.fromkeys(product_ids, 20.0),
-            desired=count,
             spawn_tick=self.start_ms,
         )
         records["run_id"] = np.arange(1, len(records) + 1)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from shared.providence import population
 from shared.providence.market import MarketSeries, Samples
 from shared.providence.recent import sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import Records, new_records
 from shared.providence.step import Binding, Grid, TickMarket, bind
+from shared.testing.run_world import fresh_runs
 
 INTERVAL_MS = 5_000
 
@@ -96,18 +96,22 @@ def make_population(
     symbols = len(seen[-1].price)
     ids = list(range(1, symbols + 1))
     entropy = np.stack([market.entropy for market in seen])
-    records = population.draw(
+    records = fresh_runs(
         rng,
         n,
         space,
-        {},
         sorted_entropy(entropy, space, ids),
         dict.fromkeys(ids, leverage),
-        desired=n,
         spawn_tick=seen[-1].tick_ms,
     )
     records["run_id"] = np.arange(1, n + 1)
     return records
+
+
+def count_symbols(records: Records) -> dict[int, int]:
+    """Records per product id."""
+    counts = np.bincount(records["product_id"]) if len(records) else np.zeros(0, dtype=np.int64)
+    return {int(product_id): int(counts[product_id]) for product_id in np.flatnonzero(counts)}
 
 
 def bind_all(records: Records, space: ParameterSpace, symbols: int) -> Binding:

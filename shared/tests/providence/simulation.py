@@ -9,14 +9,14 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from shared.providence.codes import Status
+from shared.providence.ledger import log_growth
 from shared.providence.market import Samples
-from shared.providence.population import count_symbols, log_growth
 from shared.providence.recent import sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import Records, new_records
 from shared.providence.step import Grid, TickMarket, step
 from shared.providence.supervision import conceive
-from shared.tests.providence.samples import bind_all, markets
+from shared.tests.providence.samples import bind_all, count_symbols, markets
 
 REMEMBERED_TICKS = 300
 

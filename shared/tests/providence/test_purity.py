@@ -7,10 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-MODULES = (
-    "aggregate binding codes entropy epochs kernel ledger market population rules run_state signals"
-    " sizing step"
-)
+FOLDER = Path(__file__).parents[2] / "providence"
+MODULES = " ".join(sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__"))
 IMPORT_ALL = f"""
 import importlib, sys
 for name in "{MODULES}".split():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.providence.ledger import log_growth
 from shared.providence.market import MarketSeries
-from shared.providence.population import log_growth
 from shared.research.colony import Colony
 from shared.research.tick_series import TickSeries
 from shared.testing.run_world import space

@@ -10,18 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.providence import births, population
+from shared.providence import births
 from shared.providence.codes import Interpretation, Status
-from shared.providence.population import (
-    draw,
-    log_growth,
-    symbol_cap,
-)
+from shared.providence.ledger import log_growth
 from shared.providence.recent import Recent, sorted_entropy
 from shared.providence.run_state import LAYOUT, Records, join, native, new_records
 from shared.providence.step import Grid, bind
-from shared.providence.supervision import conceive
-from shared.tests.providence.samples import make_clone_rules, make_space, plain_run
+from shared.providence.supervision import conceive, symbol_cap
+from shared.testing.run_world import fresh_runs
+from shared.tests.providence.samples import count_symbols, make_clone_rules, make_space, plain_run
 
 SPACE = make_space()
 IDS = [1, 2, 3, 4]
@@ -52,14 +49,12 @@ def _recent_of(record: np.void) -> NDArray[np.float64]:
 
 def _draw(n: int, seed: int = 1, **changes: Any) -> Records:
     values: dict[str, Any] = {
-        "space": SPACE,
-        "symbol_counts": {},
+        "parameter_space": SPACE,
         "recent": sorted_entropy(RECENT, SPACE, IDS),
         "max_leverage": LEVERAGE,
-        "desired": n,
         "spawn_tick": 10_000,
     } | changes
-    return draw(np.random.default_rng(seed), n, **values)
+    return fresh_runs(np.random.default_rng(seed), n, **values)
 
 
 def test_fresh_runs_lie_in_the_space_and_can_be_stepped() -> None:
@@ -98,12 +93,12 @@ def test_same_generator_same_population() -> None:
 def test_symbols_are_drawn_under_the_cap() -> None:
     space = make_space(max_symbol_share=0.3)
     counts = {1: 25, 2: 40}
-    records = _draw(60, space=space, symbol_counts=counts, desired=100)
+    records = _draw(60, parameter_space=space, symbol_counts=counts, desired=100)
     total = {p: counts.get(p, 0) + int((records["product_id"] == p).sum()) for p in IDS}
     assert max(total[p] for p in (1, 3, 4)) <= 30
     assert total[2] == 40  # above its cap already: none added
     assert len(records) == 60
-    assert len(_draw(500, space=space, desired=100)) == 4 * 30
+    assert len(_draw(500, parameter_space=space, desired=100)) == 4 * 30
 
 
 def test_cap_never_keeps_a_population_from_its_size() -> None:
@@ -111,7 +106,7 @@ def test_cap_never_keeps_a_population_from_its_size() -> None:
     assert symbol_cap(100, make_space(max_symbol_share=0.1), 4) == 25
     assert symbol_cap(10, make_space(max_symbol_share=0.25), 3) == 4
     assert symbol_cap(100, SPACE, 0) == 0
-    assert len(_draw(90, space=make_space(max_symbol_share=0.01), desired=90)) == 90
+    assert len(_draw(90, parameter_space=make_space(max_symbol_share=0.01), desired=90)) == 90
 
 
 def test_symbols_without_enough_entropy_get_no_runs() -> None:
@@ -120,7 +115,7 @@ def test_symbols_without_enough_entropy_get_no_runs() -> None:
         assert len(_draw(10, recent=sorted_entropy(recent, SPACE, IDS))) == 0
     assert len(_draw(10, recent=sorted_entropy(RECENT[:, :, :0], SPACE, []))) == 0
     only = sorted_entropy(_recent([3]), SPACE, IDS)
-    records = _draw(10, recent=only, space=make_space(max_symbol_share=1.0))
+    records = _draw(10, recent=only, parameter_space=make_space(max_symbol_share=1.0))
     assert set(records["product_id"]) == {3}
 
 
@@ -315,7 +310,7 @@ def _conceive(
         count,
         make_space(max_symbol_share=0.3),
         make_clone_rules(**{"min_parent_age_secs": 0.0} | changes),
-        population.count_symbols(active),
+        count_symbols(active),
         candidates or (lambda: active),
         sorted_entropy(RECENT, SPACE, IDS),
         LEVERAGE,
@@ -338,7 +333,7 @@ def test_filling_reaches_the_desired_count_with_clones_and_fresh_runs() -> None:
     clones = born["parent_id"] > 0
     assert 25 < clones.sum() < 55
     everyone = join([active, born])
-    assert max(population.count_symbols(everyone).values()) <= 30
+    assert max(count_symbols(everyone).values()) <= 30
 
 
 def test_without_parents_every_vacancy_is_fresh() -> None:
