@@ -7,8 +7,6 @@ behind HTTP. In one process, so that a test can take one safeguard away and leav
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +38,7 @@ from shared.orders.intents import OrderRequest
 from shared.storage.orders import OrderRecord, OrderStore
 from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
+from shared.testing.paper_venue import ADMIN_TOKEN, PaperVenue
 from shared.testing.schema import SchemaSnapshot
 from shared.testing.servers import free_port, wait_until
 from shared.testing.shard_sums import want
@@ -134,24 +133,10 @@ class SmallPlatform:
 @pytest.fixture(scope="module")
 def venue(tmp_path_factory: pytest.TempPathFactory, secrets: Secrets) -> Iterator[VenueAdmin]:
     """A paper exchange that takes faults, with a funded account for the test wallet."""
-    folder = tmp_path_factory.mktemp("venue")
-    accounts = folder / "accounts.json"
     wallet = secrets.exchanges.hyperliquid.walletAddress.lower()
-    accounts.write_text(json.dumps([{"address": wallet, "deposit_usdc": 100_000}]))
-    command = [sys.executable, "-m", "paper_exchange", "--port", "0", "--accounts", str(accounts)]
-    with (folder / "venue.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--admin-token=chaos", "--no-rate-limit"],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.startswith("ready "), (folder / "venue.log").read_text()
-    yield VenueAdmin(line.split()[1], "chaos")
-    process.terminate()
-    process.wait(10)
+    folder = tmp_path_factory.mktemp("venue")
+    with PaperVenue(folder, {wallet: "100000"}, "--no-rate-limit") as paper:
+        yield VenueAdmin(paper.url, ADMIN_TOKEN)
 
 
 @pytest.fixture(scope="module")

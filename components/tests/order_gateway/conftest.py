@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ from sqlalchemy import Engine
 from shared.config import Secrets, Settings
 from shared.database import make_engine, make_redis
 from shared.storage import redis_keys
+from shared.testing.http_server import LocalServer, Reply, Request
+from shared.testing.paper_venue import PaperVenue
 from shared.testing.schema import SchemaSnapshot
 from shared.testing.servers import free_port, wait_until
 
@@ -54,77 +55,36 @@ class Wire:
     def __post_init__(self) -> None:
         self.accounts_open.set()
 
-
-class _Relay(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = 65_536  # headers and body in one packet
-    wire: Wire
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+    def carry(self, request: Request) -> Reply:
         fault = "pass"
-        if self.path == "/info" and json.loads(body)["type"] == "clearinghouseState":
-            self.wire.accounts_open.wait(30)
-        if self.path == "/exchange" and json.loads(body)["action"]["type"] == "order":
-            self.wire.orders_seen += 1
-            fault = self.wire.fault()
+        if request.path == "/info" and request.json()["type"] == "clearinghouseState":
+            self.accounts_open.wait(30)
+        if request.path == "/exchange" and request.json()["action"]["type"] == "order":
+            self.orders_seen += 1
+            fault = self.fault()
         if fault.isdigit():
-            self._answer(int(fault), b"null")
-            return
+            return Reply(int(fault), "null")
         if fault == "swallow_request":
-            self.close_connection = True
-            return
-        reply = requests.post(self.wire.venue_url + self.path, data=body, timeout=10)
+            return Reply(cut=True)
+        reply = requests.post(self.venue_url + request.path, data=request.body, timeout=10)
         if fault == "hang":
-            self.wire.hung.set()
-            time.sleep(30)
-        if fault == "delay":
-            time.sleep(1)
-        if fault in ("swallow_reply", "hang"):
-            self.close_connection = True
-            return
-        self._answer(reply.status_code, reply.content)
-
-    def _answer(self, status: int, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args: object) -> None:
-        """Stay silent."""
+            self.hung.set()
+            return Reply(hang_secs=30, cut=True)
+        if fault == "swallow_reply":
+            return Reply(cut=True)
+        hang_secs = 1.0 if fault == "delay" else 0.0
+        return Reply(reply.status_code, reply.content, hang_secs)
 
 
 @pytest.fixture(scope="session")
 def venue_url(tmp_path_factory: pytest.TempPathFactory, secrets: Secrets) -> Iterator[str]:
     """A paper exchange with a funded account for the test wallet."""
-    folder = tmp_path_factory.mktemp("paper")
-    accounts = folder / "accounts.json"
     wallet = secrets.exchanges.hyperliquid.walletAddress.lower()
-    accounts.write_text(json.dumps([{"address": wallet, "deposit_usdc": 100_000}]))
-    with (folder / "paper.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "paper_exchange",
-                "--port",
-                "0",
-                "--accounts",
-                str(accounts),
-                "--no-rate-limit",  # these tests ask it far more than a platform does
-            ],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("ready "), (folder / "paper.log").read_text()
-        yield line.split()[1]
-        process.terminate()
-        process.wait(10)
+    # these tests ask it far more than a platform does
+    with PaperVenue(
+        tmp_path_factory.mktemp("paper"), {wallet: "100000"}, "--no-rate-limit"
+    ) as venue:
+        yield venue.url
 
 
 @pytest.fixture(scope="module")
@@ -137,15 +97,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wire(venue_url: str) -> Iterator[Wire]:
     """The wire, without a fault at first."""
     wire = Wire(venue_url)
-    relay = type("Relay", (_Relay,), {"wire": wire})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), relay)
-    server.daemon_threads = True
-    wire.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield wire
-    server.shutdown()
-    server.server_close()
+    with LocalServer(wire.carry) as server:
+        wire.url = server.url
+        yield wire
 
 
 class Venue:

@@ -167,10 +167,12 @@ def test_only_one_gateway_trades_at_a_time(gateway: Any, tmp_path: Path) -> None
     second = gateway.sibling(tmp_path)
     second.start(ready=False)
     try:
-        time.sleep(2)
-        reply = requests.get(second.url + "/ready", timeout=5)
-        assert reply.status_code == 503
-        assert "another gateway" in reply.json()["unmet"]["lease"]
+
+        def lease() -> str:
+            return str(second.get("/ready").json()["unmet"].get("lease", ""))
+
+        wait_until(lambda: "another gateway" in lease(), 20, "the lease to be found taken")
+        assert second.get("/ready").status_code == 503
         refused = second.post("/execute_order", gateway.planned("BTC", "buy", "0.001"))
         assert refused.status_code == 503
         switch = {"action": "set", "reason": "whichever gateway hears it"}
