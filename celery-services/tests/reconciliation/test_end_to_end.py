@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -278,6 +278,7 @@ def test_the_account_follows_through_every_transition_with_exactly_its_orders(
 
     _without_quorum(platform)
     _with_one_observer_dead(platform)
+    _taken_out_of_the_configuration(platform)
 
 
 def _without_quorum(platform: Platform) -> None:
@@ -299,4 +300,18 @@ def _with_one_observer_dead(platform: Platform) -> None:
     )
     platform.reconcile_until_held()
     assert platform.position("BTC") > 0
+    assert platform.venue_orders() == platform.journal_cloids()
+
+
+def _taken_out_of_the_configuration(platform: Platform) -> None:
+    own = platform.wired.settings.reconciliation_engine.model_copy(update={"symbols": ("ETH",)})
+    settings = platform.wired.settings.model_copy(update={"reconciliation_engine": own})
+    platform.wired = replace(platform.wired, settings=settings)
+
+    def closed() -> bool:
+        platform.reconcile()
+        return platform.position("BTC") == 0
+
+    wait_until(closed, START_SECS, "the position of a symbol that is not configured to be closed")
+    assert platform.journal()[-1] == ("BTC:5:close", "sell", "FILLED")
     assert platform.venue_orders() == platform.journal_cloids()
