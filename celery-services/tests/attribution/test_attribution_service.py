@@ -259,7 +259,8 @@ class LongLife:
         self.desk.venue.admin("time", {"advance_ms": self.rng.randint(1, 4) * 60_000})
 
     def move_money(self) -> None:
-        kind = self.rng.choice(["deposit", "withdraw"])
+        rich = float(self.desk.manager.account().withdrawable) > self.USUAL_USD / 2
+        kind = self.rng.choice(["deposit", "withdraw"]) if rich else "deposit"
         usd = self.rng.randint(1, 500)
         self.desk.venue.admin(kind, {"address": WALLET, "usdc": f"{usd}.123456"})
 

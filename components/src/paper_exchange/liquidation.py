@@ -130,15 +130,18 @@ def _backstop(
 ) -> None:
     """The liquidator takes the positions over and the remaining margin is lost.
 
-    All but the last go at the mark; the last one's price takes exactly the equity that is left
-    (or gives back what is missing), so that the account ends at zero.
+    Each goes at the mark, moved by its share in the notional of the equity that is left (or
+    missing), so that the account ends at zero and no small position gets a price far from its mark.
     """
     _cancel_orders(venue, account, [asset.name for asset, _ in positions], now_ms)
     tx = venue.new_tx()
+    notionals = [abs(position.size) * venue.mark(asset.name) for asset, position in positions]
+    left = equity
     for index, (asset, position) in enumerate(positions):
-        px = venue.mark(asset.name)
-        if index == len(positions) - 1:
-            px -= equity / position.size
+        last = index == len(positions) - 1
+        taken = left if last else equity * notionals[index] / sum(notionals)
+        left -= taken
+        px = venue.mark(asset.name) - taken / position.size
         order = _close_order(venue, account, asset, abs(position.size), now_ms)
         event = _event(venue, account, asset.name, "backstop")
         settle(venue, order, px, order.size, True, now_ms, tx, venue.new_tid(), event)

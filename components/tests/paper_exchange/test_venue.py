@@ -358,6 +358,23 @@ def test_crash_goes_to_the_backstop_and_leaves_zero(desk: Any) -> None:
     assert status_of(desk, resting) == "liquidatedCanceled"
 
 
+def test_the_backstop_prices_a_small_position_near_its_mark_too(desk: Any) -> None:
+    """The loss beyond the account is shared by notional; a fifth of an ETH could not bear it."""
+    desk.act({"type": "updateLeverage", "asset": 0, "isCross": True, "leverage": 40})
+    for _ in range(10):
+        desk.order("BTC", "buy", "4", "88000", tif="Ioc")
+        desk.move()
+    desk.order("ETH", "buy", "0.2", "5000", tif="Ioc")
+    for _ in range(100):
+        desk.move(3_000, BTC=60_000.0)
+    fills = [f for f in desk.venue.fills[desk.account().address] if f.liquidation is not None]
+    assert {f.coin for f in fills} == {"BTC", "ETH"}
+    for fill in fills:
+        mark = Decimal(fill.liquidation["markPx"])
+        assert abs(fill.px / mark - 1) < Decimal("0.5")
+    assert abs(desk.account().dex_cash("")) < Decimal("0.000001")
+
+
 def test_scheduled_cancel_needs_volume_then_cancels_everything(make_desk: Any) -> None:
     desk = make_desk()
     action = {"type": "scheduleCancel", "time": desk.now_ms + 10_000}
