@@ -14,7 +14,7 @@ from shared.research.optimize.local import Connected, LocalPlatform, default_wor
 from shared.research.optimize.outcome import outcome_of
 from shared.research.optimize.outputs import write_all
 from shared.research.optimize.progress import TrialProgress
-from shared.research.optimize.search import plan, run
+from shared.research.optimize.search import Counts, plan, run
 from shared.research.optimize.senders import CelerySender
 from shared.research.optimize.studies import open_storage
 from shared.research.request import Request
@@ -55,7 +55,12 @@ def optimize(
         storage = open_storage(connected.settings, connected.secrets)
         sender = CelerySender(connected.settings, connected.secrets)
         with TrialProgress(wanted.trials * len(wanted.folds)) as progress:
-            studies = run(wanted, storage, sender, progress)
+
+            def shown(counts: Counts, problem: str) -> None:
+                connected.check()
+                progress(counts, problem)
+
+            studies = run(wanted, storage, sender, shown)
         outcome = outcome_of(wanted.folds, studies, settings)
     seconds = time.monotonic() - start
     text = file.read_text(encoding="utf-8")

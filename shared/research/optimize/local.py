@@ -47,6 +47,8 @@ class Connected:
     settings: Settings
     secrets: Secrets
     environ: Mapping[str, str]
+    check: Callable[[], None] = lambda: None
+    """Raises ``ResearchError`` where something that the search started for itself has ended."""
 
 
 class LocalPlatform:
@@ -108,7 +110,7 @@ class LocalPlatform:
         password = secrets.database.research_password.get_secret_value()
         mariadb.execute_sql(script, {"research_password": password})
         self._start_worker()
-        return Connected(settings, secrets, self._environ)
+        return Connected(settings, secrets, self._environ, self._check)
 
     def _start_worker(self) -> None:
         command = [
@@ -124,6 +126,14 @@ class LocalPlatform:
                 patience_secs=WORKER_PATIENCE_SECS,
             )
         )
+
+    def _check(self) -> None:
+        for process in self._running:
+            if not process.is_alive():
+                raise ResearchError(
+                    f"the {process.log.stem} of this search has ended; see {process.log}, "
+                    "then give the same command again: it goes on where it was"
+                )
 
     def stop(self) -> None:
         """Workers first, then what they need."""

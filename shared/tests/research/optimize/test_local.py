@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,16 @@ def test_a_port_of_someone_else_is_named(
     local = LocalPlatform(environ, ROOT / "config.yml", 1, home=tmp_path / "home")
     with pytest.raises(ResearchError, match="set T3__redis__port to a free one"), local:
         pass
+
+
+def test_a_worker_that_was_killed_ends_the_search_with_a_sentence(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    local = LocalPlatform(environ, ROOT / "config.yml", workers=1, home=tmp_path / "home")
+    with local as connected:
+        connected.check()
+        worker = local._running[-1]
+        os.kill(worker.pid, signal.SIGKILL)
+        worker._process.wait(10.0)
+        with pytest.raises(ResearchError, match=r"the worker of this search has ended; see .*log"):
+            connected.check()
