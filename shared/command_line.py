@@ -13,10 +13,13 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that says what is wrong and no more: the usage is in ``--help``.
 
     ``int`` and ``float`` arguments say what they take; ``float`` ones take no NaN and no infinity.
+    Descriptions, such as a module's docstring, keep their lines.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
+        self.description = (self.description or "").replace("``", "`")
         self.register("type", int, _whole_number)
         self.register("type", float, _number)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from demo.layout import DEFAULT_PATHS, demo_environ, running_demo
+from shared.command_line import Parser
 from shared.config import ConfigError, Settings, load_secrets, load_settings
 from shared.database import make_engine
 from shared.reconciliation.consensus import LOCAL_VOTER
@@ -29,8 +30,9 @@ from shared.storage.tables import position_snapshots, positions
 BAD_INPUT, FAILED = 2, 1
 
 
-def main(environ: Mapping[str, str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Print the report; 2 for a bad configuration, 1 for a database that cannot be read."""
+    Parser(prog="python -m balance_report", description=__doc__).parse_args(arguments)
     environ = pick_environ(os.environ if environ is None else environ)
     try:
         settings = load_settings(environ=environ)

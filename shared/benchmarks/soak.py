@@ -11,7 +11,6 @@ no tick is missing; 1 when not; 2 on bad usage. Ctrl-C ends it early with the fi
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -297,7 +296,6 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser = Parser(
         prog="python -m shared.benchmarks.soak",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--hours", type=float, default=24.0, help="of market time (default 24)")
     parser.add_argument(

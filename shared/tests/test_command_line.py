@@ -50,6 +50,11 @@ def test_numbers_are_numbers() -> None:
     assert parsed == argparse.Namespace(days=3, limit=2.5, command="show", place="Bern")
 
 
+def test_a_docstring_is_a_description_with_its_lines() -> None:
+    parser = Parser(prog="python -m weather", description="``weather``: today.\n\n  one example\n")
+    assert "`weather`: today.\n\n  one example\n" in parser.format_help()
+
+
 def test_every_command_line_answers_so() -> None:
     """The paper exchange stands by itself and has the same in its own words."""
     roots = [ROOT / "shared", ROOT / "celery-services" / "worker", ROOT / "components" / "src"]

@@ -72,7 +72,6 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m chaos",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", type=_count, default=5, help="how many seeds (default 5)")
     parser.add_argument("--first-seed", type=_count, default=1, help="where to begin (default 1)")

@@ -79,7 +79,6 @@ def _parser() -> Parser:
         prog="python -m demo",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--duration",

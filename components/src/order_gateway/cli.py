@@ -43,7 +43,6 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m order_gateway.cli",
         description="Leave the market and hold the switches of the order gateway.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("risk", help="show kill switch, day, account and limits")

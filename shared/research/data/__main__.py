@@ -212,7 +212,6 @@ def _parser() -> Parser:
         prog="python -m shared.research.data",
         description="Imports files, or fetches candles and funding, into the recorder's archive.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--data", nargs="+", default=(), help="files, folders or SYMBOL=file (default: the venue)")

@@ -36,7 +36,6 @@ def _parser() -> Parser:
         prog="python -m shared.research.optimize",
         description="Search parameters, judge the choices on later prices, and write a report.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="files, folders, archive or mariadb:…")

@@ -120,7 +120,6 @@ def _parser() -> Parser:
         description="Feeds what was recorded live through the same code, and takes the gap between "
         "both accounts apart.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--day", type=_day, help="UTC day (default: today)")
