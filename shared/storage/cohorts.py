@@ -9,11 +9,12 @@ whose height is the next to be given. So giving a height turns the current cohor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Executable, func, select, text
 from sqlalchemy.dialects.mysql import insert
 
 from shared.providence.run_state import Records
@@ -22,6 +23,20 @@ from shared.reconciliation.demand import EndedRuns
 from shared.storage.tables import cohort_results as t
 from shared.storage.tables import epochs
 
+# Those without a height belong to the epoch that was open at the tick they ended at.
+_PRESENT: Final = text(
+    """
+    SELECT
+        COALESCE(runs.height, 1 + (
+            SELECT COALESCE(MAX(epochs.height), 0) FROM epochs
+            WHERE epochs.effective_tick <= runs.completed_tick
+        )) AS epoch,
+        product_id, COUNT(*) AS runs, SUM(live_pnl > 0) AS wins,
+        SUM(GREATEST(live_pnl / start_balance, 0)) AS sum_win,
+        SUM(GREATEST(-live_pnl / start_balance, 0)) AS sum_loss
+    FROM runs WHERE status = 'completed' AND fill_count > 0 GROUP BY 1, 2
+    """
+)
 _SUMS = ("runs", "wins", "sum_win", "sum_loss")
 
 
@@ -54,6 +69,33 @@ def ended(conn: Connection) -> dict[int, EndedRuns]:
             EndedRuns(sums, before.history) if row.is_open else EndedRuns(before.current, sums)
         )
     return found
+
+
+def retired(conn: Connection) -> dict[tuple[int, int], CohortSums]:
+    """Results by (epoch, product) of ended runs that have left the database: what is counted here
+    beyond the runs that are still in it."""
+    counted, present = _read(conn, select(t)), _read(conn, _PRESENT)
+    gone: Counter[int] = Counter()
+    for (_, product_id), row in counted.items():
+        gone[product_id] += row.runs
+    for (_, product_id), row in present.items():
+        gone[product_id] -= row.runs
+    found = {}
+    for key, all_ in counted.items():
+        left = present.get(key)
+        runs_gone = all_.runs - (left.runs if left else 0)
+        if gone[key[1]] > 0 and runs_gone > 0:
+            found[key] = CohortSums(
+                int(runs_gone),
+                int(min(max(all_.wins - (left.wins if left else 0), 0), runs_gone)),
+                max(float(all_.sum_win - (left.sum_win if left else 0.0)), 0.0),
+                max(float(all_.sum_loss - (left.sum_loss if left else 0.0)), 0.0),
+            )
+    return found
+
+
+def _read(conn: Connection, statement: Executable) -> dict[tuple[int, int], Any]:
+    return {(row.epoch, row.product_id): row for row in conn.execute(statement)}
 
 
 def _newest_height(conn: Connection) -> int:

@@ -15,7 +15,8 @@ from sqlalchemy import Engine, func, insert, select, update
 
 from shared.config import Secrets, Settings
 from shared.providence.run_state import from_json
-from shared.storage import ended_runs, tables
+from shared.providence.sizing import CohortSums
+from shared.storage import cohorts, ended_runs, tables
 from shared.storage.fill_days import DAY_MS
 from shared.storage.run_store import MariaRunStore
 from shared.testing.clock import FrozenClock
@@ -119,6 +120,39 @@ def test_what_they_made_of_the_account_is_in_the_file_and_still_in_the_sum(
     assert stored(engine, "attribution_runs", "run_id") == [ended_runs.SUMMARY_RUN, 5]
     made = [(r["id"], r["account_pnl_usd"], r["account_fills"]) for r in archived(tmp_path)]
     assert made == [(1, 1.5, 2), (2, -4.0, 2), (3, None, None)]
+
+
+def test_what_the_cohorts_have_earned_is_still_known_by_epoch(
+    engine: Engine, store: MariaRunStore, tmp_path: Path
+) -> None:
+    """Three ended with 1/3, -2/3 and 1 USD, one of them in an epoch that was closed."""
+    end(engine, {1: DAY, 2: DAY + 1, 3: DAY + 2, 4: LATER})
+    pnl = {1: 1 / 3, 2: -2 / 3, 3: 1.0, 4: 9.0}
+    with engine.begin() as conn:
+        conn.execute(update(tables.runs).values(product_id=1))
+        conn.execute(update(tables.runs).where(tables.runs.c.id == 1).values(height=1))
+        for run_id, usd in pnl.items():
+            row = update(tables.runs).where(tables.runs.c.id == run_id)
+            conn.execute(row.values(live_pnl=usd, fill_count=1, start_balance=1.0))
+        epoch = {"height": 1, "kind": "take_profit", "effective_tick": DAY + 1, "run_count": 1}
+        conn.execute(insert(tables.epochs).values(**epoch, created_ms=1))
+        conn.execute(
+            insert(tables.cohort_results),
+            [
+                {"epoch": 1, "product_id": 1, "runs": 1, "wins": 1, "sum_win": 1 / 3,
+                 "sum_loss": 0},
+                {"epoch": 2, "product_id": 1, "runs": 3, "wins": 2, "sum_win": 10.0,
+                 "sum_loss": 2 / 3},
+            ],
+        )  # fmt: skip
+        assert cohorts.retired(conn) == {}
+    assert archive(engine, tmp_path).rotate() == 3
+    with engine.connect() as conn:
+        found = cohorts.retired(conn)
+    assert found == {
+        (1, 1): CohortSums(1, 1, 1 / 3, 0.0),
+        (2, 1): CohortSums(2, 1, 1.0, 2 / 3),
+    }
 
 
 def account(engine: Engine) -> list[Any]:

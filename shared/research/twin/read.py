@@ -23,7 +23,7 @@ from shared.research.times import utc
 from shared.research.twin.read_account import read_account
 from shared.research.twin.recorded import NEVER, EndedBefore, Lives, Recorded
 from shared.research.twin.replay import reach_ms
-from shared.storage import checkpoints, config_versions
+from shared.storage import checkpoints, cohorts, config_versions
 from shared.storage.fills import COLUMNS
 from shared.storage.products import ProductStore
 from shared.storage.tables import epochs, iteration_shards, run_fills, runs
@@ -209,9 +209,13 @@ class _Reader:
     def _ended_before(self, from_ms: int) -> Mapping[int, EndedBefore]:
         """Results of runs that had ended by the first tick, by the epoch they belonged to then."""
         t = runs.c
-        closed_ms = self._conn.execute(
-            select(func.max(epochs.c.effective_tick)).where(epochs.c.effective_tick <= from_ms)
-        ).scalar_one()
+        closed = self._conn.execute(
+            select(func.max(epochs.c.effective_tick), func.max(epochs.c.height)).where(
+                epochs.c.effective_tick <= from_ms
+            )
+        ).one()
+        closed_ms, height = closed[0], int(closed[1] or 0)
+        retired = cohorts.retired(self._conn)
         rows = self._conn.execute(
             select(t.product_id, t.height, t.completed_tick, t.live_pnl, t.start_balance).where(
                 t.status == "completed", t.completed_tick <= from_ms, t.fill_count > 0
@@ -223,12 +227,18 @@ class _Reader:
             growths.setdefault((row.product_id, is_past), []).append(
                 row.live_pnl / row.start_balance
             )
+        gone: dict[tuple[int, bool], CohortSums] = {}
+        for (epoch, product_id), sums in retired.items():
+            key = (product_id, epoch <= height)
+            gone[key] = gone.get(key, NOTHING) + sums
+
+        def ended(product_id: int, is_past: bool) -> CohortSums:
+            known = _cohort(growths.get((product_id, is_past), []))
+            return known + gone.get((product_id, is_past), NOTHING)
+
         return {
-            product_id: EndedBefore(
-                _cohort(growths.get((product_id, False), [])),
-                _cohort(growths.get((product_id, True), [])),
-            )
-            for product_id in sorted({product_id for product_id, _ in growths})
+            product_id: EndedBefore(ended(product_id, False), ended(product_id, True))
+            for product_id in sorted({product_id for product_id, _ in {**growths, **gone}})
         }
 
     def _heights(self, from_ms: int, to_ms: int) -> tuple[tuple[int, int], ...]:
