@@ -98,7 +98,7 @@ def _report_positions(
     ).all()
     age = _age(now_ms - read_ms, max_age_secs)
     if not rows:
-        console.print(Text.assemble("No position is open (read ", age, " ago)."))
+        console.print(Text.assemble("No position is open (age: ", age, ")."))
         return
     table = Table(title="Positions", title_justify="left")
     table.add_column("symbol")
