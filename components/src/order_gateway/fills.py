@@ -15,6 +15,7 @@ from shared.database import UnitOfWork, retry_deadlocks
 from shared.exchange.payloads import Fill
 from shared.exchange_manager import ExchangeManager
 from shared.orders.evidence import FillsReading, OrderFill
+from shared.orders.fill_order import FillStep, in_order
 from shared.risk.limits import RiskLimits
 from shared.risk.round_trips import LargeLoss, TripFill, advance, large_loss
 from shared.storage.orders import FillStore, OrderRecord
@@ -50,11 +51,11 @@ def read_window(manager: ExchangeManager, start_ms: int) -> FillsWindow:
         before = len(found)
         found.update({(f.tid, f.time_ms, f.symbol): f for f in page})
         if len(page) < PAGE_SIZE:
-            return FillsWindow(_by_time(found.values()), complete=True)
+            return FillsWindow(tuple(_as_they_happened(found.values())), complete=True)
         if len(found) == before:
             break
         from_ms = max(f.time_ms for f in page)
-    return FillsWindow(_by_time(found.values()), complete=False)
+    return FillsWindow(tuple(_as_they_happened(found.values())), complete=False)
 
 
 def fills_of(window: FillsWindow, order: OrderRecord, venue_ms: int) -> FillsReading:
@@ -173,10 +174,9 @@ class FillsConsumer:
 
 def _trip_fills(fresh: Sequence[Fill]) -> Mapping[str, list[TripFill]]:
     by_symbol: defaultdict[str, list[TripFill]] = defaultdict(list)
-    for fill in _by_time(fresh):
-        signed = fill.size if fill.side == "buy" else -fill.size
+    for fill in _as_they_happened(fresh):
         by_symbol[fill.symbol].append(
-            TripFill(fill.start_position, signed, fill.closed_pnl, fill.fee)
+            TripFill(fill.start_position, _signed_size(fill), fill.closed_pnl, fill.fee)
         )
     return by_symbol
 
@@ -197,5 +197,11 @@ def _read_to(fills: Sequence[Fill], waiting: Collection[str]) -> int:
     return min(held_back) if held_back else max((f.time_ms for f in fills), default=0)
 
 
-def _by_time(fills: Iterable[Fill]) -> tuple[Fill, ...]:
-    return tuple(sorted(fills, key=lambda f: (f.time_ms, f.tid)))
+def _as_they_happened(fills: Iterable[Fill]) -> list[Fill]:
+    return in_order(
+        fills, lambda f: FillStep(f.symbol, f.time_ms, f.start_position, _signed_size(f))
+    )
+
+
+def _signed_size(fill: Fill) -> Decimal:
+    return fill.size if fill.side == "buy" else -fill.size
