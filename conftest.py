@@ -3,6 +3,7 @@ secrets.
 """
 
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -27,7 +28,12 @@ TEST_WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 
 
 def pytest_configure() -> None:
-    """Compiled kernels are kept where the demo keeps them: no test compiles what another has."""
+    """Compiled kernels are kept where the demo keeps them: no test compiles what another has.
+
+    Programs that tests start can be interrupted, even where a shell runs the tests behind it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("NUMBA_CACHE_DIR", str(PROJECT_ROOT / ".local" / "numba"))
 
 

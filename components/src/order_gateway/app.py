@@ -22,12 +22,12 @@ from order_gateway.http_errors import add_error_handlers
 from order_gateway.http_guard import ASSETS, RequestGuard, UnauthorizedLog
 from order_gateway.models import (
     CLOID_PATTERN,
-    INTENT_PATTERN,
-    SYMBOL_PATTERN,
+    AuditQuery,
     CancelAllRequest,
     ExecuteOrder,
     FlattenRequest,
     KillSwitchRequest,
+    OrdersQuery,
     ResumeRequest,
 )
 from order_gateway.readiness import CONDITIONS
@@ -45,7 +45,6 @@ from order_gateway.service import OPENING_AT_ONCE
 from order_gateway.wiring import Gateway
 from shared import instruments, spent_time
 from shared.opentelemetry_config import web_telemetry
-from shared.orders.states import OrderState
 from shared.risk.audit import lines_about
 
 tracer = trace.get_tracer("order_gateway")
@@ -133,13 +132,11 @@ def _order_routes(gateway: Gateway) -> APIRouter:
             return OrderReply.of(record)
 
     @router.get("/orders", responses=refusals({503: AWAY}))
-    def orders(
-        symbol: Annotated[str | None, Query(pattern=SYMBOL_PATTERN)] = None,
-        state: OrderState | None = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> list[OrderReply]:
+    def orders(wanted: Annotated[OrdersQuery, Query()]) -> list[OrderReply]:
         """The newest orders, newest first."""
-        records = gateway.journal.recent(symbol=symbol, state=state, limit=limit)
+        records = gateway.journal.recent(
+            symbol=wanted.symbol, state=wanted.state, limit=wanted.limit
+        )
         return [OrderReply.of(record) for record in records]
 
     @router.get("/orders/{cloid}", responses=refusals({404: MISSING, 503: AWAY}))
@@ -185,9 +182,9 @@ def _risk_routes(gateway: Gateway) -> APIRouter:
         return RiskReply.of(gateway.guard.status())
 
     @router.get("/audit", responses=refusals({503: AWAY}))
-    def audit(intent_id: Annotated[str, Query(pattern=INTENT_PATTERN)]) -> list[dict[str, Any]]:
+    def audit(wanted: Annotated[AuditQuery, Query()]) -> list[dict[str, Any]]:
         """What the audit trail holds of one intent, oldest first: decisions, cancels."""
-        return list(islice(lines_about(gateway.trail.path, intent_id), MAX_AUDIT_LINES))
+        return list(islice(lines_about(gateway.trail.path, wanted.intent_id), MAX_AUDIT_LINES))
 
     @router.post("/risk/resume", responses=refusals({409: CONFLICT, 503: AWAY}))
     def resume(body: ResumeRequest) -> ResumeReply:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from shared.exchange.precision import Tif
 from shared.orders.intents import HAND_NAMESPACE, OrderRequest, Origin, plan_intent_id
+from shared.orders.states import OrderState
 
 DECIMAL_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,10})?$"
 SYMBOL_PATTERN = r"^([a-z0-9]{1,10}:)?[A-Za-z0-9]{1,20}$"
@@ -41,6 +42,8 @@ Actor = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
 
 
 class _Body(BaseModel):
+    """An unknown name is refused, in bodies and queries: it may be a known one, mistyped."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -148,6 +151,20 @@ class ExecuteOrder(_Body):
             plan_epoch=self.plan_epoch,
             leg=self.leg or HAND_NAMESPACE,
         )
+
+
+class OrdersQuery(_Body):
+    """Which orders are asked for."""
+
+    symbol: Symbol | None = None
+    state: OrderState | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class AuditQuery(_Body):
+    """Whose lines of the audit trail are asked for."""
+
+    intent_id: Annotated[str, Field(pattern=INTENT_PATTERN)]
 
 
 class FlattenRequest(_Body):

@@ -192,7 +192,7 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
             load_recording("BTC", path)
 
 
-def test_symbols_are_found_in_file_names() -> None:
+def test_symbols_are_found_in_file_names(tmp_path: Path) -> None:
     coins = [asset.name for asset in default_universe().assets]
     names = {
         "x/hyperliquid_perp_BTC_1m_2025.csv.gz": "BTC",
@@ -202,8 +202,12 @@ def test_symbols_are_found_in_file_names() -> None:
     for name, coin in names.items():
         assert split_argument(name, coins) == (coin, Path(name))
     assert split_argument("SOL=any.csv", coins) == ("SOL", Path("any.csv"))
+    unnamed = tmp_path / "prices.csv"
+    with pytest.raises(DataFileError, match="there is no such file"):
+        split_argument(str(unnamed), coins)
+    unnamed.touch()
     with pytest.raises(DataFileError, match="SYMBOL=path"):
-        split_argument("prices.csv", coins)
+        split_argument(str(unnamed), coins)
 
 
 def test_real_recordings_load(data_dir: Path) -> None:

@@ -132,7 +132,7 @@ def test_port_in_use_is_one_clear_sentence() -> None:
     ("arguments", "message"),
     [
         (["--data", "/nowhere/BTC_1m.csv"], "/nowhere/BTC_1m.csv: cannot read the data file"),
-        (["--data", "x.csv"], "give it as SYMBOL=path"),
+        (["--data", "x.csv"], "x.csv: there is no such file"),
         (["--speed", "0"], "--speed must be above 0"),
         (["--seed", "-1"], "--seed must not be negative"),
         (["--accounts", "/nowhere/a.json"], "/nowhere/a.json: cannot read the accounts file"),

@@ -125,7 +125,7 @@ def test_height_makes_history_of_all_that_came_before_and_frees_the_cohort_facto
 
 def test_factor_of_the_cohorts_scales_the_account() -> None:
     sums = np.zeros((3, 3), dtype=SUMS_DTYPE)
-    sums["active"] = sums["qualifying"] = 60
+    sums["active"] = sums["qualifying"] = 20
     sums["weighted_direction"][:, 0] = 30.0
     for cohort, wins in (("current", 15), ("history", 12)):
         sums[f"{cohort}_runs"], sums[f"{cohort}_wins"] = 20, wins
