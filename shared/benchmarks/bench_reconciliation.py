@@ -44,8 +44,8 @@ PRICE = Decimal("50123.5")
 
 SYMBOLS: Final = tuple(f"C{number}" for number in range(200))
 PRICE_USD, SIZE = Decimal(100), Decimal(10)
-TRADING, HOLDING = 3.0, 0.2
-"""What one shard asks for per symbol: with 100 runs, a factor of a half and 1,000,000 USD these are
+TRADING, HOLDING = 12.0, 0.8
+"""What one shard asks for per symbol: with 400 runs, a factor of a half and 1,000,000 USD these are
 15,000 USD, more than the 1,000 USD that are held, and 1,000 USD, just what is held."""
 RECONCILIATIONS: Final = 9
 
@@ -101,7 +101,7 @@ class _World:
         with engine.begin() as conn:
             products = ProductStore(conn).all()
             asked = {
-                "active": 50, "qualifying": 40, "weighted_direction": direction,
+                "active": 2, "qualifying": 2, "weighted_direction": direction,
                 "current_runs": 50, "current_wins": 30, "current_sum_win": 1.0,
                 "current_sum_loss": 0.5, "history_runs": 0, "history_wins": 0,
                 "history_sum_win": 0.0, "history_sum_loss": 0.0,
