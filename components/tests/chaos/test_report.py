@@ -45,7 +45,7 @@ def test_every_fault_has_a_row_and_every_strike_a_cell() -> None:
 
 
 def test_a_cell_counts_as_struck_only_with_an_order_at_its_step() -> None:
-    assert coverage(OUTCOMES).startswith("2 of ")
+    assert coverage(OUTCOMES).startswith(f"2 of {len(FAULTS) * len(Step)} ")
     assert "1 strikes without an order" in coverage(OUTCOMES)
 
 
