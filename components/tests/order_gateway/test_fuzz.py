@@ -27,12 +27,19 @@ from shared.risk.audit import Intact, verify
 from shared.testing.servers import wait_until
 
 EXAMPLES: Final = int(os.environ.get("T3_FUZZ_EXAMPLES", "12"))
+
+
+def wrong_data_is_refused(ctx: Any, response: Any, case: Case) -> bool | None:
+    """As schemathesis has it, but "too large" (413), which it does not count, is a refusal, too."""
+    return None if response.status_code == 413 else negative_data_rejection(ctx, response, case)
+
+
 CHECKS: Final = [
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
     response_schema_conformance,
-    negative_data_rejection,
+    wrong_data_is_refused,
 ]
 ORDER: Final = {"side": "buy", "size": "0.001", "type": "market", "origin": "hand"}
 
