@@ -35,7 +35,8 @@ from shared.database import UnitOfWork
 from shared.exchange.errors import VenueError
 from shared.market_data.quotes import Quote
 from shared.orders.intents import OrderRequest
-from shared.storage.orders import OrderRecord, OrderStore
+from shared.storage.execution_state import ExecutionStateStore
+from shared.storage.orders import OrderRecord
 from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
 from shared.testing.paper_venue import ADMIN_TOKEN, PaperVenue
@@ -96,11 +97,12 @@ class SmallPlatform:
         return self.records.has_alert(since_ms)
 
     def settled(self, secs: float = 20) -> None:
-        """Wait until nothing is open."""
+        """Wait until nothing is open and every fill is recorded."""
 
         def nothing_open() -> bool:
             with UnitOfWork(self.wired.engine) as uow:
-                return not OrderStore(uow.conn).open_orders()
+                executions = ExecutionStateStore(uow.conn).read(SYMBOLS, 0).executions
+            return not any(x.open_intent or x.unrecorded for x in executions.values())
 
         wait_until(nothing_open, secs, "every order to be settled")
 

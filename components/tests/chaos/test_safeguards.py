@@ -51,8 +51,8 @@ def test_without_the_journal_before_the_send(
 def test_without_the_check_of_the_client_order_id(
     platform: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = platform.execute("once")
-    assert platform.execute("once") == first
+    first, again = platform.execute("once"), platform.execute("once")
+    assert (again.id, again.oid, again.filled_size) == (first.id, first.oid, first.filled_size)
     assert platform.violations() == set()
 
     look_up = Journal.look_up
