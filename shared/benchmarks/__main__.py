@@ -3,13 +3,15 @@
 What is measured together is printed together: asking for one figure of a run gives them all. What
 this host cannot measure (containers without Docker) is named on stderr and counts as no miss.
 
-Exit code 0 when every goal of the figures that ran is met, 1 when one is missed, 2 on bad usage.
+Exit code 0 when every goal of the figures that ran is met, 1 when one is missed or a measurement
+failed (its traceback is on stderr, the others go on), 2 on bad usage.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Iterable
 
 from shared.benchmarks.figure import Figure, NotMeasuredError
@@ -101,6 +103,11 @@ def main(arguments: Iterable[str] | None = None) -> int:
         except KeyboardInterrupt:
             print(f"bench: stopped at {name}; ONLY={name} measures it alone", file=sys.stderr)
             return 130
+        except Exception:  # noqa: BLE001 - shown, counted, and no reason to measure nothing else
+            traceback.print_exc()
+            print(f"{name}: failed; ONLY={name} measures it alone", file=sys.stderr)
+            missed = True
+            continue
         for figure in figures:
             print(figure.to_json(), flush=True)
             missed |= figure.met is False

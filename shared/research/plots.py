@@ -268,8 +268,9 @@ def dates(axes: Axes) -> None:
     """Few, short labels of time along the axis."""
     import matplotlib.dates as mdates
 
-    # more would let the 31st run into the 1st
-    locator = mdates.AutoDateLocator(maxticks=8)  # type: ignore[no-untyped-call]
+    # more than 8 would let the 31st run into the 1st; with fewer than 3 as its least, every span
+    # has a step that gives so few
+    locator = mdates.AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(
         mdates.ConciseDateFormatter(  # type: ignore[no-untyped-call]

@@ -92,6 +92,22 @@ def test_what_this_host_cannot_measure_is_named_and_no_miss(
     assert (printed.out, printed.err) == ("", "install_s: not measured: docker is not installed\n")
 
 
+def test_a_measurement_that_fails_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail_first(name: str) -> list[Figure]:
+        if name == "plans_per_s":
+            raise RuntimeError("no server")
+        return [Figure(name, 11.0, "s")]
+
+    monkeypatch.setattr(runner, "run", fail_first)
+    assert runner.main(["--only", "plans_per_s", "recovery_s"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["figure"] == "recovery_s"
+    assert "RuntimeError: no server" in printed.err
+    assert "plans_per_s: failed" in printed.err
+
+
 @pytest.mark.parametrize(
     ("text", "mib"), [("1.5GiB", 1536.0), ("87.5MiB", 87.5), ("512KiB", 0.5), ("0B", 0.0)]
 )
