@@ -266,6 +266,7 @@ AlertName = Literal[
     "quorum_lost",
     "price_stale",
     "symbol_delisted",
+    "ledger_unknown",
     "breaker_open",
     "decay",
     "reoptimisation",

@@ -8,6 +8,7 @@ such as the time at which a switch was set.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -24,6 +25,7 @@ class AlertKind(StrEnum):
     QUORUM_LOST = "quorum_lost"
     PRICE_STALE = "price_stale"
     SYMBOL_DELISTED = "symbol_delisted"
+    LEDGER_UNKNOWN = "ledger_unknown"
     BREAKER_OPEN = "breaker_open"
     DECAY = "decay"
     REOPTIMISATION = "reoptimisation"
@@ -118,6 +120,19 @@ def symbol_delisted(symbol: str, held: str | None) -> Alert:
         "warning" if held is None else "critical",
         f"{symbol} is delisted: it is not traded any more",
         todo,
+    )
+
+
+def ledger_unknown(kind: str, time_ms: int) -> Alert:
+    """The venue moved money of the account in a way that is not understood."""
+    when = datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Alert(
+        AlertKind.LEDGER_UNKNOWN,
+        f"{kind} at {time_ms}",
+        "warning",
+        f"The venue's ledger has an entry of an unknown kind: {kind}",
+        f"At {when}. What the account changed by around it counts neither as profit nor as loss: "
+        "the day's start has moved by it, and the take-profit epoch has begun anew.",
     )
 
 

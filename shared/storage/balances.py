@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select
 
 from shared.exchange.payloads import AccountSnapshot
+from shared.risk.day_start import ValueReading
 from shared.storage.tables import balance_history
 
 
@@ -70,6 +71,23 @@ class BalanceStore:
         """Venue time of the oldest stored reading; None before the first."""
         oldest = select(func.min(balance_history.c.venue_ms))
         return self._conn.execute(oldest).scalar_one_or_none()
+
+    def value_before(self, venue_ms: int) -> ValueReading | None:
+        """The last stored value that is older than a venue time."""
+        time = balance_history.c.venue_ms
+        return self._value(time < venue_ms, time.desc(), balance_history.c.id.desc())
+
+    def value_from(self, venue_ms: int) -> ValueReading | None:
+        """The first stored value from a venue time on."""
+        time = balance_history.c.venue_ms
+        return self._value(time >= venue_ms, time, balance_history.c.id)
+
+    def _value(
+        self, within: ColumnElement[bool], *order: ColumnElement[Any]
+    ) -> ValueReading | None:
+        columns = select(balance_history.c.venue_ms, balance_history.c.account_value)
+        row = self._conn.execute(columns.where(within).order_by(*order).limit(1)).one_or_none()
+        return None if row is None else ValueReading(int(row.venue_ms), row.account_value)
 
     def since(self, venue_ms: int, limit: int = 10_000) -> list[Balance]:
         """Readings from a venue time on, oldest first."""

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, select
 from sqlalchemy.dialects.mysql import insert
 
+from shared.risk.day_start import ValueReading
 from shared.risk.limits import DayBaseline, KillSwitch
 from shared.storage.tables import risk_state
 
@@ -20,6 +21,7 @@ KILL_SWITCH = "kill_switch"
 DAY_BASELINE = "day_baseline"
 FILLS_CURSOR = "fills_cursor"
 LEDGER_CURSOR = "ledger_cursor"
+LEDGER_UNKNOWN = "ledger_unknown"
 JOURNAL_ID = "journal_id"
 COOL_DOWN_PREFIX = "cool_down:"
 PAUSE_PREFIX = "pause:"
@@ -46,8 +48,19 @@ class SymbolPause:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownEntry:
+    """The newest entry of the venue's ledger of which nobody knows what it did to the account."""
+
+    kind: str
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class RiskState:
-    """All of it, as one consistent reading."""
+    """All of it, as one consistent reading.
+
+    Transfers up to ``ledger_cursor`` are in the baseline: the account as it was then.
+    """
 
     kill_switch: KillSwitch
     baseline: DayBaseline | None
@@ -55,7 +68,8 @@ class RiskState:
     pauses: Mapping[str, SymbolPause]
     fills_cursor_ms: int | None
     fills_floor_ms: int
-    ledger_cursor_ms: int | None
+    ledger_cursor: ValueReading | None
+    unknown_entry: UnknownEntry | None
 
     def pause_reason(self, symbol: str) -> str:
         """Why the symbol waits for a person; empty if it does not."""
@@ -63,7 +77,7 @@ class RiskState:
         return "" if pause is None else pause.reason
 
 
-NOTHING_STORED = RiskState(KillSwitch(), None, {}, {}, None, 0, None)
+NOTHING_STORED = RiskState(KillSwitch(), None, {}, {}, None, 0, None, None)
 """The state of an empty database."""
 
 
@@ -148,9 +162,14 @@ class RiskStateStore:
         """Fills in [``floor_ms``, ``time_ms``] (venue time) are stored; older ones never are."""
         self._put(FILLS_CURSOR, {"time_ms": time_ms, "floor_ms": floor_ms}, now_ms)
 
-    def set_ledger_cursor(self, time_ms: int, now_ms: int) -> None:
-        """All deposits and withdrawals up to ``time_ms`` (venue time) are in the baseline."""
-        self._put(LEDGER_CURSOR, {"time_ms": time_ms}, now_ms)
+    def set_ledger_cursor(self, account: ValueReading, now_ms: int) -> None:
+        """All deposits and withdrawals up to this reading of the account are in the baseline."""
+        value = {"time_ms": account.at_ms, "account_value": str(account.usd)}
+        self._put(LEDGER_CURSOR, value, now_ms)
+
+    def set_unknown_entry(self, entry: UnknownEntry, now_ms: int) -> None:
+        """Remember that the ledger has an entry which is not understood."""
+        self._put(LEDGER_UNKNOWN, {"kind": entry.kind, "time_ms": entry.time_ms}, now_ms)
 
     def _put(
         self, name: str, value: dict[str, Any], now_ms: int, *, reason: str = "", actor: str = ""
@@ -184,7 +203,8 @@ def _state(found: Iterable[Row[Any]]) -> RiskState:
         },
         fills_cursor_ms=_cursor(rows.get(FILLS_CURSOR)),
         fills_floor_ms=_floor(rows.get(FILLS_CURSOR)),
-        ledger_cursor_ms=_cursor(rows.get(LEDGER_CURSOR)),
+        ledger_cursor=_ledger_cursor(rows.get(LEDGER_CURSOR), rows.get(DAY_BASELINE)),
+        unknown_entry=_unknown_entry(rows.get(LEDGER_UNKNOWN)),
     )
 
 
@@ -207,6 +227,20 @@ def _baseline(row: Any) -> DayBaseline | None:
 
 def _cursor(row: Any) -> int | None:
     return None if row is None else int(row.value["time_ms"])
+
+
+def _ledger_cursor(row: Any, baseline: Any) -> ValueReading | None:
+    """Where the cursor has no value, as older versions wrote it, the baseline stands for it."""
+    if row is None or baseline is None:
+        return None
+    usd = row.value.get("account_value", baseline.value["account_value"])
+    return ValueReading(int(row.value["time_ms"]), Decimal(usd))
+
+
+def _unknown_entry(row: Any) -> UnknownEntry | None:
+    if row is None:
+        return None
+    return UnknownEntry(str(row.value["kind"]), int(row.value["time_ms"]))
 
 
 def _floor(row: Any) -> int:

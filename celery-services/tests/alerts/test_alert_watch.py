@@ -19,7 +19,7 @@ from shared.storage.positions import PositionStore
 from shared.storage.products import ProductStore
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.redis_keys import breaker
-from shared.storage.risk_state import RiskStateStore
+from shared.storage.risk_state import RiskStateStore, UnknownEntry
 from shared.storage.tables import alert_outbox, order_execution_log
 from shared.testing.clock import FrozenClock
 from worker.services.alert_watch import WatchLimits, watch, watch_breaker
@@ -75,6 +75,21 @@ def test_kill_switch_and_halted_symbol_are_told_at_once_and_once(platform: Platf
         assert platform.watch() == ["kill_switch", "symbol_halted"]
         platform.clock.advance(5_000)
     assert len(platform.pending()) == 2
+
+
+def test_an_unknown_entry_of_the_ledger_is_told_once_for_a_day(platform: Platform) -> None:
+    with UnitOfWork(platform.engine) as uow:
+        now_ms = platform.clock.now_ms()
+        RiskStateStore(uow.conn).set_unknown_entry(UnknownEntry("somethingNew", now_ms), now_ms)
+        uow.commit()
+    for _ in range(23):
+        assert platform.watch() == ["ledger_unknown"]
+        platform.clock.advance(3_600_000)
+    assert platform.pending() == [
+        "The venue's ledger has an entry of an unknown kind: somethingNew"
+    ]
+    platform.clock.advance(3_600_000)
+    assert platform.watch() == []
 
 
 def test_a_lost_quorum_is_told_after_it_has_lasted(platform: Platform) -> None:

@@ -375,6 +375,37 @@ def test_funding_and_transfers_are_noted_once(desk: Desk) -> None:
         assert store.transfers(0) == [(now_ms, Decimal(500)), (now_ms, Decimal(500))]
 
 
+def test_a_transfer_of_an_unknown_kind_is_what_the_account_changed_by(engine: Engine) -> None:
+    use_case = Attribution(engine, FixedWeights({}), FrozenClock(), 1.0, RUNS)
+    entries = [
+        {"time": 40, "hash": "0x0", "delta": {"type": "deposit", "usdc": "5.0"}},
+        {"time": 150, "hash": "0x0", "delta": {"type": "somethingNew"}},
+        {"time": 160, "hash": "0x0", "delta": {"type": "somethingNew"}},
+        {"time": 170, "hash": "0x0", "delta": {"type": "deposit", "usdc": "30.0"}},
+    ]
+
+    def moved() -> list[tuple[int, Decimal]]:
+        use_case.attribute_transfers(lambda *_, **__: entries, WALLET, [""])
+        with UnitOfWork(engine) as uow:
+            return AttributionStore(uow.conn).transfers(0)
+
+    record(engine, (100, 1_000))
+    assert moved() == [(40, 5), (170, 30)]  # no reading shows yet what the others did
+    record(engine, (200, 1_280), (300, 999))
+    expected = [(40, 5), (150, 250), (160, 0), (170, 30)]
+    assert moved() == expected
+    assert moved() == expected
+
+
+def record(engine: Engine, *readings: tuple[int, int]) -> None:
+    """Store readings (time, USD) of the account, as the balance task does."""
+    with UnitOfWork(engine) as uow:
+        for at_ms, usd in readings:
+            value, zero = Decimal(usd), Decimal(0)
+            BalanceStore(uow.conn).add(Balance(value, zero, zero, zero, at_ms, at_ms))
+        uow.commit()
+
+
 def stored(engine: Engine, *fills: tuple[int, int, str, str, str]) -> None:
     """Store fills (time, tid, start, size, price) of BTC, as the gateway does."""
     with UnitOfWork(engine) as uow:

@@ -37,9 +37,12 @@ WATCHED = (
     AlertKind.QUORUM_LOST,
     AlertKind.PRICE_STALE,
     AlertKind.SYMBOL_DELISTED,
+    AlertKind.LEDGER_UNKNOWN,
 )
 IN_REDIS = (AlertKind.BREAKER_OPEN,)
 LOOKS_MISSED = 5
+ENTRY_TOLD_MS = 86_400_000
+"""An entry of the venue's ledger that is older than this is no news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ def watch(engine: Engine, alerts: Alerts, limits: WatchLimits, clock: Clock) -> 
     found = conditions(risk, open_orders, looks, limits, clock.now_ms())
     found += [alert.symbol_delisted(symbol, held) for symbol, held in delisted.items()]
     for one in found:
-        alerts.raise_alert(one, hold_secs=_hold_secs(one.kind, limits))
+        once = one.kind is AlertKind.LEDGER_UNKNOWN  # it has happened, and does not last
+        alerts.raise_alert(one, hold_secs=_hold_secs(one.kind, limits), once=once)
     alerts.settle(WATCHED, found)
     return found
 
@@ -125,6 +129,9 @@ def conditions(
         found.append(alert.kill_switch(switch.reason, switch.actor, switch.since_ms))
     for symbol, pause in sorted(risk.pauses.items()):
         found.append(alert.symbol_halted(symbol, pause.reason, pause.since_ms))
+    entry = risk.unknown_entry
+    if entry is not None and now_ms - entry.time_ms < ENTRY_TOLD_MS:
+        found.append(alert.ledger_unknown(entry.kind, entry.time_ms))
     for order in open_orders:
         age_ms = now_ms - (order.sent_ms or order.created_ms)
         if order.state is OrderState.UNKNOWN and age_ms >= limits.unknown_order_ms:

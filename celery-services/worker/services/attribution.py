@@ -20,12 +20,12 @@ from sqlalchemy.exc import IntegrityError
 
 from shared.config import Settings
 from shared.database import UnitOfWork, retry_deadlocks
-from shared.exchange.errors import DecodeError
 from shared.exchange.funding_payments import FundingPayment, parse_funding_payments
 from shared.exchange.ledger_updates import LedgerUpdate, parse_ledger_updates
 from shared.orders import attribution
 from shared.orders.attribution import AccountFill, Asked, Book, Split
 from shared.ports import Clock
+from shared.risk.transfers import Gap
 from shared.storage.attribution import AttributionStore, Event, PendingFill, signed_ref
 from shared.storage.balances import BalanceStore
 from shared.storage.reconciliation_log import ReconciliationLog
@@ -89,7 +89,10 @@ class Attribution:
         return count
 
     def attribute_transfers(self, info: Info, wallet: str, dexes: Sequence[str]) -> int:
-        """Give deposits and withdrawals since the first fill to the house; ``VenueError``."""
+        """Give deposits and withdrawals since the first fill to the house; ``VenueError``.
+
+        Of an entry of an unknown kind, the house gets what the account changed by around it.
+        """
         with UnitOfWork(self.engine) as uow:
             since_ms = AttributionStore(uow.conn).cursor_ms("transfer")
         start_ms = max(since_ms - OVERLAP_MS, 0)
@@ -99,13 +102,32 @@ class Attribution:
 
     def _transfer(self, updates: Sequence[LedgerUpdate], number: int) -> int:
         update = updates[number]
-        if update.usd is None:
-            raise DecodeError("ledger", f"entries of kind {update.kind!r} are not understood")
-        if update.usd == 0:
+        usd = self._unknown_usd(updates, number) if update.usd is None else update.usd
+        if usd is None or update.usd == 0:
             return 0
         ref = signed_ref(number, updates)
-        event = Event("transfer", update.time_ms, ref, "", update.usd)
-        return self._once(event, partial(self._house, event=event))
+        event = Event("transfer", update.time_ms, ref, "", usd)
+        count = self._once(event, partial(self._house, event=event))
+        if count and update.usd is None:
+            log.error("transfer_unknown", kind=update.kind, time_ms=update.time_ms, usd=str(usd))
+        return count
+
+    def _unknown_usd(self, updates: Sequence[LedgerUpdate], number: int) -> Decimal | None:
+        """What the account changed by around an entry, less what is known to have moved then.
+
+        None while no later reading is stored. The first of several such entries gets all of it.
+        """
+        at_ms = updates[number].time_ms
+        with UnitOfWork(self.engine) as uow:
+            balances = BalanceStore(uow.conn)
+            before, after = balances.value_before(at_ms), balances.value_from(at_ms)
+        if before is None or after is None:
+            return None if after is None else Decimal(0)
+        gap = Gap(before, after)
+        beside = [other for other in updates if gap.holds(other.time_ms)]
+        if next(other for other in beside if other.usd is None) is not updates[number]:
+            return Decimal(0)
+        return gap.usd - sum((o.usd for o in beside if o.usd is not None), Decimal(0))
 
     def _house(self, conn: Connection, event: Event) -> None:
         split = Split(0.0, float(event.account_usd), 0)

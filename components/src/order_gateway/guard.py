@@ -1,8 +1,7 @@
-"""The risk manager's own actions: kill switch, the day's baseline, pauses. State in MariaDB."""
+"""The risk manager's own actions: kill switch, the day's loss, pauses. State in MariaDB."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,25 +12,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView, account_facts
 from order_gateway.audit_writer import AuditWriter
+from order_gateway.day_keeper import DayKeeper
 from order_gateway.errors import Conflict
 from order_gateway.kept_switch import KeptSwitch, SwitchFile
-from order_gateway.ledger import net_transfers
 from order_gateway.readiness import Readiness
-from order_gateway.risk_gate import utc_day
 from shared.database import UnitOfWork, retry_deadlocks
 from shared.exchange.payloads import AccountSnapshot, Fill
 from shared.exchange.precision import plain
-from shared.exchange_manager import ExchangeManager
 from shared.observation import Known
 from shared.risk.checks import daily_loss
-from shared.risk.limits import DayBaseline, KillSwitch, RiskLimits
+from shared.risk.day_start import ValueReading
+from shared.risk.limits import KillSwitch, RiskLimits
 from shared.risk.round_trips import LargeLoss
 from shared.storage.refusals import RefusalStore
 from shared.storage.risk_state import RiskState, RiskStateStore
 
 log = structlog.get_logger(__name__)
 
-LEDGER_INTERVAL_SECS = 60.0
 NOT_STORED = "set, and not stored yet"
 
 
@@ -53,8 +50,8 @@ class RiskGuard:
         self,
         *,
         engine: Engine,
-        manager: ExchangeManager,
         account: AccountView,
+        day: DayKeeper,
         limits: RiskLimits,
         audit: AuditWriter,
         readiness: Readiness,
@@ -67,8 +64,7 @@ class RiskGuard:
         self._audit = audit
         self._clock_ms = clock_ms
         self._readiness = readiness
-        self._manager = manager
-        self._ledger_read_at = float("-inf")
+        self._day = day
         self._switch_file = switch_file
         self._unstored = switch_file.kept()
         if self._unstored is not None:
@@ -120,20 +116,24 @@ class RiskGuard:
         if not isinstance(reading, Known):
             return False
         state = self._load()
-        if state.baseline is None or state.baseline.day != utc_day(self._clock_ms()):
-            self._start_day(reading.value)
-            return False
-        baseline = state.baseline
-        loss = daily_loss(account_facts(reading.value), baseline)
-        due = time.monotonic() - self._ledger_read_at > LEDGER_INTERVAL_SECS
-        if due or loss >= self._limits.max_daily_loss:
-            baseline = self._shift_by_transfers(state, baseline, reading.value)
-            loss = daily_loss(account_facts(reading.value), baseline)
+        loss = self._daily_loss(state, reading.value)
         if state.kill_switch.engaged or loss < self._limits.max_daily_loss:
             return False
         reason = f"daily loss {loss:.2%} reached the limit of {self._limits.max_daily_loss:.2%}"
         self._switch(True, reason, "risk_manager")
         return True
+
+    def _daily_loss(self, state: RiskState, account: AccountSnapshot) -> Decimal:
+        """Share of the day's start that is lost; the venue's ledger is read before it matters."""
+        now = ValueReading(account.venue_ms, account.account_value)
+        baseline = self._day.todays(state)
+        if baseline is None:
+            return daily_loss(account_facts(account), self._day.begin(now))
+        loss = daily_loss(account_facts(account), baseline)
+        decides = loss >= self._limits.max_daily_loss and not state.kill_switch.engaged
+        if not decides and not self._day.is_due:
+            return loss
+        return daily_loss(account_facts(account), self._day.shift(state, baseline, now))
 
     def external_fills(self, fills: Sequence[Fill]) -> None:
         """Report trades that no intent asked for; their symbols were paused with the fills."""
@@ -198,36 +198,6 @@ class RiskGuard:
         retry_deadlocks(work)
         log.warning("symbol_resumed", symbol=symbol, reason=reason, actor=actor)
         self._audit.write("symbol_resumed", {"symbol": symbol, "reason": reason, "actor": actor})
-
-    def _start_day(self, account: AccountSnapshot) -> None:
-        now_ms = self._clock_ms()
-        baseline = DayBaseline(utc_day(now_ms), account.account_value)
-        with UnitOfWork(self._engine) as uow:
-            store = RiskStateStore(uow.conn)
-            store.set_baseline(baseline, now_ms, "first reading of the UTC day")
-            store.set_ledger_cursor(account.venue_ms, now_ms)
-            uow.commit()
-        value = plain(account.account_value)
-        self._audit.write("day_started", {"day": baseline.day, "account_value": value})
-
-    def _shift_by_transfers(
-        self, state: RiskState, baseline: DayBaseline, account: AccountSnapshot
-    ) -> DayBaseline:
-        """Add to the baseline what the account's value already contains of transfers."""
-        after_ms = state.ledger_cursor_ms or account.venue_ms
-        net_usd = net_transfers(self._manager, after_ms, account.venue_ms)
-        self._ledger_read_at = time.monotonic()
-        shifted = DayBaseline(baseline.day, baseline.account_value + net_usd)
-        now_ms = self._clock_ms()
-        with UnitOfWork(self._engine) as uow:
-            store = RiskStateStore(uow.conn)
-            if net_usd != 0:
-                store.set_baseline(shifted, now_ms, f"transfers of {net_usd} USD")
-            store.set_ledger_cursor(account.venue_ms, now_ms)
-            uow.commit()
-        if net_usd != 0:
-            self._audit.write("baseline_shifted", {"net_transfers_usd": plain(net_usd)})
-        return shifted
 
     def _switch(self, engaged: bool, reason: str, actor: str) -> KillSwitch:
         now_ms = self._clock_ms()

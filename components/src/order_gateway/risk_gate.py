@@ -6,13 +6,13 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from order_gateway.account import AccountView
 from shared.config_sections import RiskSettings
 from shared.observation import Known, Observation, Unknown
 from shared.risk.checks import Allowed, Decision, validate
+from shared.risk.day_start import utc_day
 from shared.risk.limits import DayBaseline, OrderFacts, RiskFacts, RiskLimits
 from shared.storage.orders import OrderRecord
 from shared.storage.risk_state import RiskState
@@ -124,11 +124,6 @@ class RiskGate:
         while self._sent_ms and self._sent_ms[0] <= now_ms - MINUTE_MS:
             self._sent_ms.popleft()
         return len(self._sent_ms)
-
-
-def utc_day(now_ms: int) -> str:
-    """The UTC date of a time, ``YYYY-MM-DD``."""
-    return datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
 
 
 def _todays(baseline: DayBaseline | None, now_ms: int) -> Observation[DayBaseline]:

@@ -14,6 +14,7 @@ from order_gateway.account import AccountView
 from order_gateway.audit_writer import AuditWriter
 from order_gateway.clock import wall_ms
 from order_gateway.connections import make_pooled_engine
+from order_gateway.day_keeper import DayKeeper
 from order_gateway.dead_man import DeadManSwitch
 from order_gateway.emergency import EmergencyJournal
 from order_gateway.emergency_exits import EmergencyExits
@@ -25,6 +26,7 @@ from order_gateway.in_flight import InFlight
 from order_gateway.journal import Journal
 from order_gateway.kept_switch import SwitchFile
 from order_gateway.lease_keeper import LeaseKeeper
+from order_gateway.ledger import TransferReader
 from order_gateway.leverage import LeverageSetter
 from order_gateway.markets import Markets
 from order_gateway.nonces import NonceAllocator
@@ -235,8 +237,13 @@ def _service(edges: _Edges, leverage: LeverageSetter, emergency: EmergencyExits)
 def _guard(edges: _Edges) -> RiskGuard:
     return RiskGuard(
         engine=edges.engine,
-        manager=edges.manager,
         account=edges.account,
+        day=DayKeeper(
+            engine=edges.engine,
+            transfers=TransferReader(edges.manager, edges.engine),
+            audit=edges.audit,
+            clock_ms=wall_ms,
+        ),
         limits=edges.limits,
         audit=edges.audit,
         readiness=edges.readiness,

@@ -32,6 +32,10 @@ def effect(delta: dict[str, Any]) -> Decimal | None:
         ({"type": "liquidation", "liquidatedNtlPos": "1.0"}, "0"),
         ({"type": "spotTransfer", "token": "PURR", "amount": "1.0"}, "0"),
         ({"type": "somethingNew", "usdc": "1.0"}, None),
+        ({"type": "rewardsClaim", "amount": "1.0", "token": "USDC"}, None),
+        ({"type": "borrowLend", "token": "USDC", "operation": "supply", "amount": "1.0"}, None),
+        ({"type": "deposit"}, None),  # a kind that is known, in a shape that is not
+        ({"type": "deposit", "usdc": "NaN"}, None),
     ],
 )
 def test_kinds(delta: dict[str, Any], usd: str | None) -> None:
@@ -58,8 +62,23 @@ def test_sends_between_dexes_and_spot(source: str, target: str, usd: str) -> Non
         "destinationDex": target, "token": "USDC", "amount": "10.0", "fee": "0.0",
     }  # fmt: skip
     assert effect(delta) == Decimal(usd)
-    assert effect({**delta, "token": "HYPE"}) == 0
+    assert effect({**delta, "token": "HYPE"}) == (None if {source, target} & {"", "xyz"} else 0)
+    assert effect({**delta, "token": "HYPE", "sourceDex": "spot", "destinationDex": "spot"}) == 0
     assert effect({**delta, "fee": "1.0", "feeToken": "HYPE"}) == Decimal(usd)
+
+
+@pytest.mark.parametrize(
+    ("dex", "token", "usd"),
+    [("xyz", "USDC", "10"), ("xyz", "USDH", None), ("other", "USDC", "0"), ("other", "USDH", "0")],
+)
+def test_transfers_between_a_dex_and_spot(dex: str, token: str, usd: str | None) -> None:
+    delta = {
+        "type": "perpDexClassTransfer", "dex": dex, "token": token, "amount": "10.0",
+        "toPerp": True,
+    }  # fmt: skip
+    expected = None if usd is None else Decimal(usd)
+    assert effect(delta) == expected
+    assert effect({**delta, "toPerp": False}) == (None if expected is None else -expected)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +89,7 @@ def test_sends_between_dexes_and_spot(source: str, target: str, usd: str) -> Non
         [{"time": 5}],
         [{"time": 5, "delta": {"usdc": "1.0"}}],
         [{"time": "5", "delta": {"type": "deposit", "usdc": "1.0"}}],
-        [{"time": 5, "delta": {"type": "deposit"}}],
-        [{"time": 5, "delta": {"type": "deposit", "usdc": "NaN"}}],
+        [{"time": 5, "delta": {"type": 7, "usdc": "1.0"}}],
     ],
 )
 def test_anything_else_is_refused(raw: object) -> None:
