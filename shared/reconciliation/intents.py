@@ -17,6 +17,7 @@ from shared.observation import Known, Observation, Stale, Unknown
 from shared.orders.intents import plan_intent_id
 from shared.reconciliation.consensus import Consensus
 from shared.reconciliation.plan import Plan, PlanFilters, plan
+from shared.reconciliation.progress import Ended
 from shared.reconciliation.target import Target, not_known
 
 
@@ -37,13 +38,15 @@ class Execution:
     symbol's last fill or resolution, by evidence or by a person, 0 if there was none;
     ``unrecorded`` a finished intent that has filled more than the recorded fills show. Its fills
     carry the venue's time of the change, which the time of its resolution, by our clock, cannot
-    stand for.
+    stand for. ``ended`` is how the last order of reconciliation ended, None if the symbol's last
+    order was not one, or a person has resumed the symbol since.
     """
 
     plan_epoch: int
     open_intent: str | None
     settled_ms: int
     unrecorded: str | None = None
+    ended: Ended | None = None
 
 
 @dataclass(frozen=True, slots=True)

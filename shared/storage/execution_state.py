@@ -9,8 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
+from shared.orders.states import OrderState
 from shared.reconciliation.consensus import RecordedFill
 from shared.reconciliation.intents import Execution
+from shared.reconciliation.progress import Ended
 from shared.storage.risk_state import RiskStateStore
 from shared.storage.tables import order_execution_log as log
 from shared.storage.tables import order_fills, plan_epochs
@@ -47,6 +49,7 @@ class ExecutionStateStore:
         filled = self._last_fills(wanted)
         resumed = RiskStateStore(self._conn).resumed_ms(wanted)
         unrecorded = self._unrecorded(epochs)
+        ended = self._ended(epochs)
         return ExecutionState(
             executions={
                 symbol: Execution(
@@ -58,6 +61,7 @@ class ExecutionStateStore:
                         resumed.get(symbol, 0),
                     ),
                     unrecorded=unrecorded.get(symbol),
+                    ended=_unless_resumed(ended.get(symbol), resumed.get(symbol, 0)),
                 )
                 for symbol in wanted
             },
@@ -134,6 +138,39 @@ class ExecutionStateStore:
         )
         return {row.symbol: row.intent_id for row in rows}
 
+    def _ended(self, epochs: dict[str, tuple[int, int]]) -> dict[str, Ended]:
+        """Per symbol its last finished intent, where reconciliation asked for it."""
+        if not epochs:
+            return {}
+        last = or_(
+            *(
+                and_(log.c.symbol == symbol, log.c.plan_epoch == epoch - 1)
+                for symbol, (epoch, _) in epochs.items()
+            )
+        )
+        rows = self._conn.execute(
+            select(
+                log.c.symbol,
+                log.c.intent_id,
+                log.c.state,
+                log.c.filled_size,
+                log.c.expires_after_ms,
+                log.c.resolved_ms,
+                log.c.reason,
+            ).where(last, log.c.origin == "reconcile", log.c.resolved_ms.is_not(None))
+        )
+        return {
+            row.symbol: Ended(
+                intent_id=row.intent_id,
+                state=OrderState(row.state),
+                has_filled=row.filled_size > 0,
+                in_time=row.expires_after_ms is None or row.resolved_ms <= row.expires_after_ms,
+                at_ms=int(row.resolved_ms),
+                reason=row.reason or row.state,
+            )
+            for row in rows
+        }
+
     def _fills(self, symbols: list[str], since_ms: int) -> dict[str, tuple[RecordedFill, ...]]:
         rows = self._conn.execute(
             select(
@@ -147,3 +184,8 @@ class ExecutionStateStore:
             signed: Decimal = row.size if row.side == "buy" else -row.size
             found[row.coin].append(RecordedFill(int(row.time_ms), signed))
         return {symbol: tuple(fills) for symbol, fills in found.items()}
+
+
+def _unless_resumed(ended: Ended | None, resumed_ms: int) -> Ended | None:
+    """A person who resumes a symbol has looked into what became of its orders."""
+    return ended if ended is not None and ended.at_ms > resumed_ms else None

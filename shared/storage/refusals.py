@@ -28,7 +28,10 @@ class RefusalStore:
         )
         found = {
             row.name.removeprefix(PREFIX): Refusals(
-                int(row.value["count"]), int(row.value["last_ms"]), row.reason
+                int(row.value["count"]),
+                int(row.value["last_ms"]),
+                row.reason,
+                row.value.get("intent_id", ""),
             )
             for row in rows
         }
@@ -38,7 +41,11 @@ class RefusalStore:
         """Write the counts of these symbols."""
         for symbol, refused in sorted(refusals.items()):
             columns = {
-                "value": {"count": refused.count, "last_ms": refused.last_ms},
+                "value": {
+                    "count": refused.count,
+                    "last_ms": refused.last_ms,
+                    "intent_id": refused.intent_id,
+                },
                 "reason": refused.said[:255],
                 "actor": "reconciliation",
                 "updated_ms": now_ms,

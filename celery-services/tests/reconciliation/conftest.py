@@ -26,7 +26,7 @@ from shared.market_data.quotes import Quote
 from shared.orders.intents import OrderRequest
 from shared.orders.replies import Verdict
 from shared.orders.states import OrderState
-from shared.storage.orders import FillStore, OrderStore
+from shared.storage.orders import FillStore, OrderRecord, OrderStore
 from shared.storage.products import ProductStore
 from shared.storage.streams import PriceStore
 from shared.storage.tables import iteration_shards, plan_epochs
@@ -138,16 +138,14 @@ class Gateway:
         self._world.headers.append(request.headers)
         return reply_of((self._world.fail_gateway or self.execute)(order))
 
-    def execute(self, order: dict[str, Any]) -> Answer:
-        world, now_ms = self._world, self._world.clock.now_ms()
-        size = Decimal(order["size"])
+    def send(self, order: dict[str, Any]) -> OrderRecord:
+        """Journal an order as sent; the venue takes it for a millisecond."""
+        now_ms, size = self._world.clock.now_ms(), Decimal(order["size"])
         request = OrderRequest(
             order["intent_id"], order["symbol"], order["side"], size, "market", "Ioc", None,
             order["reduce_only"], "reconcile", order["plan_epoch"], order["leg"],
         )  # fmt: skip
         price = PRICES[request.symbol]
-        signed = size if request.side == "buy" else -size
-        filled = signed * world.fill_share
         with UnitOfWork(self._engine) as uow:
             orders = OrderStore(uow.conn)
             cloid = "0x" + hashlib.sha256(request.intent_id.encode()).hexdigest()[:32]
@@ -159,13 +157,47 @@ class Gateway:
                 record, nonce=now_ms, expires_after_ms=now_ms + 1, body_sha256="0", now_ms=now_ms
             )
             uow.commit()
-            record = orders.find(request.intent_id) or record
+            return orders.find(request.intent_id) or record
+
+    def end(
+        self, intent_id: str, state: OrderState, filled: Decimal = Decimal(0), after_ms: int = 0
+    ) -> None:
+        """What became of an order, settled this long after now."""
+        price = None if filled == 0 else Decimal(1)
+        with UnitOfWork(self._engine) as uow:
+            orders = OrderStore(uow.conn)
+            record = orders.find(intent_id)
+            assert record is not None
+            now_ms = self._world.clock.now_ms() + after_ms
+            orders.apply(record, Verdict(state, state.value, None, filled, price), now_ms=now_ms)
+            uow.commit()
+
+    def lose(self, order: dict[str, Any]) -> Answer:
+        """Send an order whose reply is lost."""
+        record = self.send(order)
+        self.end(record.intent_id, OrderState.UNKNOWN)
+        return 200, {"intent_id": record.intent_id, "state": "UNKNOWN", "filled_size": "0"}
+
+    def not_out(self, order: dict[str, Any]) -> Answer:
+        """An order whose connection is refused."""
+        record = self.send(order)
+        self.end(record.intent_id, OrderState.NOT_PLACED)
+        return 200, {"intent_id": record.intent_id, "state": "NOT_PLACED", "filled_size": "0"}
+
+    def execute(self, order: dict[str, Any]) -> Answer:
+        world, now_ms = self._world, self._world.clock.now_ms()
+        record = self.send(order)
+        cloid, price, size = record.cloid, PRICES[record.symbol], record.size
+        signed = size if record.side == "buy" else -size
+        filled = signed * world.fill_share
+        with UnitOfWork(self._engine) as uow:
+            orders = OrderStore(uow.conn)
             world.tids += 1
             FillStore(uow.conn).add(
                 [
                     Fill(
-                        symbol=request.symbol, price=price, size=abs(filled), side=request.side,
-                        time_ms=now_ms, start_position=world.sizes.get(request.symbol, Decimal(0)),
+                        symbol=record.symbol, price=price, size=abs(filled), side=record.side,
+                        time_ms=now_ms, start_position=world.sizes.get(record.symbol, Decimal(0)),
                         direction="Open Long", closed_pnl=Decimal(0), oid=world.tids, crossed=True,
                         fee=Decimal(0), fee_token="USDC", tid=world.tids, cloid=cloid,
                     )
@@ -176,9 +208,9 @@ class Gateway:
                 record, Verdict(state, "filled", world.tids, abs(filled), price), now_ms=now_ms
             )
             uow.commit()
-        world.sizes[request.symbol] = world.sizes.get(request.symbol, Decimal(0)) + filled
+        world.sizes[record.symbol] = world.sizes.get(record.symbol, Decimal(0)) + filled
         return 200, {
-            "intent_id": request.intent_id, "cloid": cloid, "state": state.value,
+            "intent_id": record.intent_id, "cloid": cloid, "state": state.value,
             "filled_size": plain(abs(filled)), "avg_price": plain(price), "reason": "filled",
         }  # fmt: skip
 

@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 
 from shared.database import UnitOfWork
 from shared.observation import Known, Stale, Unknown
+from shared.orders.states import OrderState
 from shared.reconciliation.intents import Decision
 from shared.reconciliation.progress import HALT_AFTER
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
@@ -480,6 +481,66 @@ def test_what_is_no_refusal_halts_nothing(scene: Any, answer: Any) -> None:
     scene.want(BTC=LONG)
     scene.cycle(HALT_AFTER + 2)
     assert len(scene.world.asked) == HALT_AFTER + 2
+
+
+def lose_one(scene: Any, state: OrderState, filled: str = "0") -> None:
+    """An order of BTC whose reply is lost, and which the gateway settles before the next look."""
+    scene.world.fail_gateway = scene.gateway.lose
+    scene.cycle()
+    scene.gateway.end(scene.world.asked[-1]["intent_id"], state, Decimal(filled), after_ms=500)
+
+
+def count(scene: Any) -> int:
+    refusals: int = scene.inputs.gather().refusals["BTC"].count
+    return refusals
+
+
+def test_orders_that_are_sent_and_never_taken_halt_the_symbol(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    for number in range(HALT_AFTER):
+        assert count(scene) == number
+        lose_one(scene, OrderState.NOT_PLACED)
+    asked = len(scene.world.asked)
+    assert asked == HALT_AFTER
+    scene.cycle(3)
+    assert len(scene.world.asked) == asked
+    entry = why(scene, "BTC")
+    assert entry.decision == "wait"
+    assert "5 orders in a row were refused; the last: NOT_PLACED" in entry.detail["reason"]
+    with UnitOfWork(scene.engine) as uow:
+        assert set(RiskStateStore(uow.conn).load().pauses) == {"BTC"}
+    resume(scene, "BTC")
+    assert count(scene) == 0  # what a person has looked into is not counted again
+    scene.world.fail_gateway = None
+    scene.cycle(2)
+    assert scene.world.sizes == {"BTC": Decimal("0.4")}
+
+
+def test_orders_that_do_not_get_out_halt_nothing(scene: Any) -> None:
+    scene.world.fail_gateway = scene.gateway.not_out
+    scene.want(BTC=LONG)
+    scene.cycle(HALT_AFTER + 2)
+    assert len(scene.world.asked) == HALT_AFTER + 2
+    assert count(scene) == 0
+
+
+def test_what_became_of_an_order_after_its_answer_counts_once(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    lose_one(scene, OrderState.REJECTED)
+    scene.world.fail_gateway = lambda _: (422, {"error": "invalid_order", "message": "tick"})
+    scene.cycle()
+    assert count(scene) == 2
+    scene.world.fail_gateway = lambda _: (503, {})
+    scene.cycle(3)
+    assert count(scene) == 2
+
+
+def test_a_fill_that_is_found_later_ends_a_row_of_refusals(scene: Any) -> None:
+    scene.want(BTC=LONG)
+    lose_one(scene, OrderState.NOT_PLACED)
+    assert count(scene) == 1
+    lose_one(scene, OrderState.FILLED, scene.world.asked[-1]["size"])
+    assert count(scene) == 0
 
 
 def test_a_fill_ends_a_row_of_refusals(scene: Any) -> None:

@@ -18,8 +18,9 @@ from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 
 from shared.exchange.precision import plain
+from shared.orders.states import TERMINAL
 from shared.reconciliation.plan import PlannedOrder
-from shared.reconciliation.progress import Step
+from shared.reconciliation.progress import ENDED_WITHOUT_A_FILL, Step
 
 POOL_SIZE = 8
 """Connections kept; more orders at a time would open further ones and not keep them."""
@@ -48,7 +49,6 @@ _BY_STATUS = {
     409: Outcome.CONFLICT,
     503: Outcome.UNAVAILABLE,
 }
-_ENDED_WITHOUT_A_FILL = frozenset({"REJECTED", "CANCELLED", "EXPIRED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,12 @@ class GatewayReply:
             return Step.OPEN
         if str(self.body.get("filled_size", "0")) != "0":
             return Step.FILLED
-        return Step.REFUSED if self.state in _ENDED_WITHOUT_A_FILL else Step.OPEN
+        return Step.REFUSED if self.state in ENDED_WITHOUT_A_FILL else Step.OPEN
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the order will never be in another state."""
+        return self.outcome is Outcome.ACCEPTED and self.state in TERMINAL
 
     @property
     def said(self) -> str:

@@ -28,7 +28,7 @@ from shared.reconciliation.consensus import (
 from shared.reconciliation.demand import DemandRules, ShardSums, demands, overdue
 from shared.reconciliation.intents import Execution
 from shared.reconciliation.plan import PlanFilters
-from shared.reconciliation.progress import Refusals
+from shared.reconciliation.progress import Refusals, counted
 from shared.reconciliation.target import Demand, TargetRules
 from shared.storage import cohorts, runs, shards
 from shared.storage.balances import Balance, BalanceStore
@@ -94,7 +94,8 @@ class Inputs:
     """What is known at ``at_ms``; every mapping has an entry for every symbol.
 
     ``symbols`` are the configured ones and those ``leaving``: not configured any more, and still
-    held because of the platform's own last order.
+    held because of the platform's own last order. ``recounted``: those whose ``refusals`` are not
+    those that are stored.
     """
 
     at_ms: int
@@ -109,6 +110,16 @@ class Inputs:
     filters: Mapping[str, Observation[PlanFilters]]
     pauses: Mapping[str, str]
     refusals: Mapping[str, Refusals]
+    recounted: frozenset[str]
+
+    @property
+    def halting(self) -> dict[str, str]:
+        """Symbols that have to be paused because of orders that ended since the last look."""
+        return {
+            s: self.refusals[s].why
+            for s in sorted(self.recounted)
+            if self.refusals[s].halts and s not in self.pauses
+        }
 
     @property
     def account_value(self) -> Observation[Decimal]:
@@ -164,6 +175,10 @@ class InputReader:
             ballots = (stored.local, *asked.result())
         symbols = (*self._limits.symbols, *sorted(stored.leaving))
         journal = self._journal(symbols, ballots)
+        refusals = {
+            symbol: counted(stored.refusals[symbol], journal.executions[symbol].ended)
+            for symbol in symbols
+        }
         now_ms = self._clock.now_ms()
         return Inputs(
             at_ms=now_ms,
@@ -181,7 +196,7 @@ class InputReader:
                     symbol,
                     ballots,
                     journal.fills[symbol],
-                    max(journal.executions[symbol].settled_ms, stored.refusals[symbol].last_ms),
+                    max(journal.executions[symbol].settled_ms, refusals[symbol].last_ms),
                     self._limits.consensus,
                     now_ms,
                 )
@@ -190,7 +205,8 @@ class InputReader:
             executions={s: Known(journal.executions[s], now_ms) for s in symbols},
             filters={s: self._filters(stored.products.get(s), now_ms) for s in symbols},
             pauses=stored.pauses,
-            refusals=stored.refusals,
+            refusals=refusals,
+            recounted=frozenset(s for s in symbols if refusals[s] != stored.refusals[s]),
         )
 
     def _stored(self) -> _Stored:

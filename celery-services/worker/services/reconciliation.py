@@ -25,7 +25,7 @@ from shared.reconciliation.consensus import Consensus
 from shared.reconciliation.exposure import room_usd, worst_usd
 from shared.reconciliation.intents import Decision, Verdict, decide
 from shared.reconciliation.plan import PlannedOrder
-from shared.reconciliation.progress import Refusals, after
+from shared.reconciliation.progress import after
 from shared.reconciliation.target import Target, targets
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.refusals import RefusalStore
@@ -107,7 +107,7 @@ class Reconciler:
             inputs.prices[symbol],
             inputs.executions[symbol],
             inputs.filters[symbol],
-            inputs.pauses.get(symbol, ""),
+            inputs.pauses.get(symbol) or inputs.halting.get(symbol, ""),
         )
         if symbol not in inputs.leaving:
             return verdict
@@ -198,6 +198,10 @@ class Reconciler:
                 ReconciliationLog(uow.conn).add(entries)
                 for verdict in held:
                     self._halt(uow.conn, verdict.symbol, verdict.reason, inputs.at_ms)
+                recounted = {s: inputs.refusals[s] for s in inputs.recounted}
+                RefusalStore(uow.conn).save(recounted, inputs.at_ms)
+                for symbol, reason in inputs.halting.items():
+                    self._halt(uow.conn, symbol, reason, inputs.at_ms)
                 uow.commit()
 
         retry_deadlocks(write)
@@ -206,7 +210,13 @@ class Reconciler:
         entries = [self._entry(inputs, x) for x in looked]
 
         refusals = {
-            x.symbol: after(inputs.refusals[x.symbol], x.reply.step, inputs.at_ms, x.reply.said)
+            x.symbol: after(
+                inputs.refusals[x.symbol],
+                x.reply.step,
+                inputs.at_ms,
+                x.reply.said,
+                x.verdict.intent_id if x.reply.has_ended else None,
+            )
             for x in looked
             if x.reply is not None
         }
@@ -218,7 +228,7 @@ class Reconciler:
                 ReconciliationLog(uow.conn).complete(entries)
                 RefusalStore(uow.conn).save(changed, inputs.at_ms)
                 for symbol in halted:
-                    self._halt(uow.conn, symbol, _refused(changed[symbol]), inputs.at_ms)
+                    self._halt(uow.conn, symbol, changed[symbol].why, inputs.at_ms)
                 uow.commit()
 
         if entries:
@@ -248,10 +258,6 @@ class Reconciler:
                 instruments.record_vote(vote.voter, _vote(consensus, vote.voter))
         if inputs.needs_reading or any(x.reply is not None for x in looked):
             self._request_reading()
-
-
-def _refused(refusals: Refusals) -> str:
-    return f"{refusals.count} orders in a row were refused; the last: {refusals.said}"
 
 
 def _vote(consensus: Consensus, voter: str) -> str:
