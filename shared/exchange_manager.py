@@ -39,6 +39,7 @@ from shared.exchange.payloads import (
     OrderStatus,
     merge_accounts,
     parse_account,
+    parse_account_mode,
     parse_asset,
     parse_book,
     parse_contexts,
@@ -301,6 +302,10 @@ class ExchangeManager:
     def whole_account(self) -> AccountSnapshot:
         """All configured dexes as one snapshot; if one cannot be read, none is returned."""
         return merge_accounts(self.account(dex) for dex in self.dexes)
+
+    def account_mode(self) -> str:
+        """How the account keeps its balances, in the venue's word for it (weight 20)."""
+        return parse_account_mode(self.info("userAbstraction", user=self.wallet))
 
     def order_status(
         self, identifier: int | str, *, priority: Priority | None = None

@@ -387,6 +387,13 @@ def parse_exchange_status(raw: object) -> ExchangeStatus:
     )
 
 
+def parse_account_mode(raw: object) -> str:
+    """``userAbstraction``: how the account keeps its balances, a bare JSON string."""
+    if not isinstance(raw, str) or not raw:
+        raise DecodeError("userAbstraction", f"expected a text, got {raw!r}")
+    return raw
+
+
 def merge_accounts(snapshots: Iterable[AccountSnapshot]) -> AccountSnapshot:
     """One view over several dexes read one after the other: sums, and the oldest venue time.
 

@@ -60,6 +60,7 @@ _RECONCILE_TYPES = frozenset(
         "userFillsByTime",
         "historicalOrders",
         "userNonFundingLedgerUpdates",  # deposits: without them no day's loss is known
+        "userAbstraction",  # or the gateway is not ready
     }
 )
 

@@ -166,6 +166,7 @@ def _order_routes(gateway: Gateway) -> APIRouter:
     def flatten(body: FlattenRequest) -> FlattenReply:
         """Close positions, and keep them closed unless told otherwise."""
         gateway.readiness.require(exit_order=True)
+        gateway.exits.require_known(body.symbols)
         if body.kill_switch:
             gateway.guard.set_kill_switch(reason=f"flatten: {body.reason}", actor=body.actor)
         return FlattenReply.of(gateway.exits.flatten(body.symbols, f"{body.actor}: {body.reason}"))

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView
 from order_gateway.audit_writer import AuditWriter
-from order_gateway.errors import Conflict, GatewayError, NotFound, NotReady
+from order_gateway.errors import Conflict, GatewayError, InvalidOrder, NotFound, NotReady
 from order_gateway.journal import Journal
 from order_gateway.markets import Markets
 from order_gateway.resolver import Resolver
@@ -122,6 +122,19 @@ class Exits:
                     self.cancel(record.cloid, reason)
                 except GatewayError as error:
                     log.warning("cancel_failed", intent_id=record.intent_id, reason=str(error))
+
+    def require_known(self, symbols: Iterable[str] | None) -> None:
+        """Raise ``InvalidOrder`` for a coin that is neither held nor listed by the venue.
+
+        A mistyped coin would else be found flat. ``NotReady`` if positions cannot be read.
+        """
+        strange = [symbol for symbol in symbols or () if symbol not in self._markets]
+        held = self._positions() if strange else {}
+        for symbol in strange:
+            if symbol not in held:
+                holding = ", ".join(sorted(held)) or "none"
+                allowed = f"a coin that is held ({holding}), or a perpetual that the venue lists"
+                raise InvalidOrder("symbol", symbol, allowed)
 
     def flatten(self, symbols: Iterable[str] | None, reason: str) -> list[ExitResult]:
         """Cancel resting orders, then close positions by reduce-only market orders.

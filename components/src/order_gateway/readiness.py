@@ -12,6 +12,7 @@ CONDITIONS = (
     "recovery",
     "markets",
     "leverage",
+    "account_mode",
     "venue",
     "kill_switch",
     "audit_trail",

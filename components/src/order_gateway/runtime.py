@@ -12,6 +12,7 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_gateway.account import AccountView
+from order_gateway.account_mode import AccountModeCheck
 from order_gateway.audit_writer import AuditWriter
 from order_gateway.dead_man import DeadManSwitch
 from order_gateway.emergency_exits import EmergencyExits
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 ACCOUNT_INTERVAL_SECS = 2.0
 MARKETS_INTERVAL_SECS = 30.0
+MODE_INTERVAL_SECS = 1.0
+"""How often is looked whether the account's mode is to be asked for."""
 FILLS_SPACING_SECS = 1.0
 """However many hints come, the fills are not read more often than this."""
 RETRY_SECS = 1.0
@@ -60,6 +63,7 @@ class Runtime:
     risk: RiskGate
     guard: RiskGuard
     account: AccountView
+    account_mode: AccountModeCheck
     audit: AuditWriter
     fills: FillsConsumer
     fills_interval_secs: float
@@ -88,6 +92,7 @@ class Runtime:
             "orders": (self._orders_round, self.resolve_interval_secs),
             "account": (self._account_round, ACCOUNT_INTERVAL_SECS),
             "markets": (self._markets_round, MARKETS_INTERVAL_SECS),
+            "account_mode": (self.account_mode.step, MODE_INTERVAL_SECS),
         }
         for name, (work, interval_secs) in loops.items():
             self._spawn(name, self._repeat, work, interval_secs)

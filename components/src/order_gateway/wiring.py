@@ -11,6 +11,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from order_gateway.account import AccountView
+from order_gateway.account_mode import AccountModeCheck
 from order_gateway.audit_writer import AuditWriter
 from order_gateway.clock import wall_ms
 from order_gateway.connections import make_pooled_engine
@@ -278,6 +279,7 @@ def _runtime(
         risk=edges.risk,
         guard=guard,
         account=edges.account,
+        account_mode=AccountModeCheck(edges.manager, edges.readiness),
         audit=edges.audit,
         fills=fills,
         fills_interval_secs=settings.order_gateway.fills_interval_secs,

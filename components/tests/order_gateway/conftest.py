@@ -50,6 +50,8 @@ class Wire:
     hung: threading.Event = field(default_factory=threading.Event)
     accounts_open: threading.Event = field(default_factory=threading.Event)
     """While it is not set, nobody is told what the account holds."""
+    account_mode: str = "default"
+    """How the account keeps its balances."""
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -59,6 +61,8 @@ class Wire:
         fault = "pass"
         if request.path == "/info" and request.json()["type"] == "clearinghouseState":
             self.accounts_open.wait(30)
+        if request.path == "/info" and request.json()["type"] == "userAbstraction":
+            return Reply.json(self.account_mode)
         if request.path == "/exchange" and request.json()["action"]["type"] == "order":
             self.orders_seen += 1
             fault = self.fault()

@@ -34,8 +34,11 @@ def test_switch_flatten_cancel_and_risk(gateway: Any, venue: Any) -> None:
     assert flat.stdout.startswith("kill switch set; ")
     assert flat.stdout.splitlines()[-1] == "flat"
     assert venue.position("BTC") == 0
-    mistyped = cli(gateway, "flatten", "--symbol", "BTCC", "--keep-trading", "--reason", "a test")
-    assert mistyped.stdout == "BTCC     no position is held\nflat\n"
+    not_held = cli(gateway, "flatten", "--symbol", "SOL", "--keep-trading", "--reason", "a test")
+    assert not_held.stdout == "SOL      no position is held\nflat\n"
+    mistyped = cli(gateway, "flatten", "--symbol", "BTCC", "--reason", "a test")
+    assert (mistyped.returncode, mistyped.stdout) == (1, "")
+    assert "BTCC is not allowed; a coin that is held (none), or a perpetual" in mistyped.stderr
 
     risk = cli(gateway, "risk")
     assert "SET by tester: flatten: a test" in risk.stdout

@@ -93,6 +93,22 @@ def test_flatten_closes_everything_and_keeps_it_closed(gateway: Any, venue: Any)
     assert gateway.refusal(gateway.planned("BTC", "buy", "0.001"))["rule"] == "kill_switch"
 
 
+def test_a_coin_that_nobody_knows_closes_nothing_and_sets_no_switch(
+    gateway: Any, venue: Any
+) -> None:
+    assert gateway.execute(gateway.planned("BTC", "buy", "0.01"))["state"] == "FILLED"
+    body = {"reason": "a typing error", "symbols": ["BTC", "ETHH"]}
+    reply = gateway.post("/flatten", body)
+    assert reply.status_code == 422
+    refusal = reply.json()
+    assert (refusal["error"], refusal["value"]) == ("invalid_order", "ETHH")
+    assert "a coin that is held (BTC), or a perpetual that the venue lists" in refusal["message"]
+    assert venue.position("BTC") == 0.01
+    assert gateway.get("/risk").json()["kill_switch"]["engaged"] is False
+    reply = gateway.post("/flatten", {"reason": "the test is over", "kill_switch": False})
+    assert reply.json()["flat"] is True, reply.text
+
+
 def test_frozen_feed_stops_opening_but_exits_use_the_book(
     gateway: Any, venue: Any, feed: Any
 ) -> None:

@@ -15,6 +15,7 @@ from shared.exchange.errors import DecodeError
 from shared.exchange.payloads import (
     merge_accounts,
     parse_account,
+    parse_account_mode,
     parse_book,
     parse_contexts,
     parse_exchange_status,
@@ -207,6 +208,13 @@ def test_mids_that_are_not_decimal_strings_are_refused(price: Any) -> None:
 def test_contexts_must_match_the_universe() -> None:
     with pytest.raises(DecodeError, match="1 assets but 0 contexts"):
         parse_contexts([{"universe": [{"name": "BTC", "szDecimals": 5, "maxLeverage": 40}]}, []])
+
+
+def test_the_account_mode_is_a_bare_text() -> None:
+    assert parse_account_mode("unifiedAccount") == "unifiedAccount"
+    for raw in (None, "", {"abstraction": "default"}, ["default"]):
+        with pytest.raises(DecodeError):
+            parse_account_mode(raw)
 
 
 def test_exchange_status_tells_special_conditions() -> None:
