@@ -120,7 +120,7 @@ class ProvidenceSettings(Section):
     iteration_jitter_seconds: Annotated[float, between(0, 60)] = 1.0
     iteration_batch_size: Annotated[int, between(1, 500)] = 100
     db_checkpoint_iterations: Annotated[int, between(1, 10_000)] = 60
-    resend_after_seconds: Annotated[float, between(1, 600)] = 30.0
+    resend_after_secs: Annotated[float, between(1, 600)] = 30.0
     spawn_batch: Annotated[int, between(1, 20_000)] = 2_000
     start_balance: Annotated[float, between(1, 1e9)] = 10_000.0
     max_symbol_share: Annotated[float, between(0.01, 1)] = 0.34

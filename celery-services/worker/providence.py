@@ -86,7 +86,7 @@ def providence_trading_iteration(shard_ids: list[int], tick_ms: int) -> None:
         wired.sent_iterations.forget(shard_ids)
         raise
     failures: list[Exception] = []
-    with time_budget.within(wired.settings.providence.resend_after_seconds / 2):
+    with time_budget.within(wired.settings.providence.resend_after_secs / 2):
         for place, shard_id in enumerate(shard_ids):
             if place and time_budget.is_spent():
                 wired.sent_iterations.forget(shard_ids[place:])

@@ -117,7 +117,7 @@ def _overrides(world: RunWorld, runs: int, shard_size: int) -> dict[str, object]
         "providence__desired_run_count": runs,
         "providence__iteration_batch_size": shard_size,
         "providence__iteration_jitter_seconds": 0.0,
-        "providence__resend_after_seconds": 300.0,
+        "providence__resend_after_secs": 300.0,
         "providence__db_checkpoint_iterations": 60,
         "observability__log_level": "warning",
     }

@@ -45,7 +45,7 @@ def workers(
         "T3__providence__desired_run_count": str(RUNS),
         "T3__providence__iteration_batch_size": str(RUNS // SHARDS),
         "T3__providence__iteration_jitter_seconds": "0.1",
-        "T3__providence__resend_after_seconds": "2.0",
+        "T3__providence__resend_after_secs": "2.0",
         "T3__providence__db_checkpoint_iterations": "3",
         "NUMBA_NUM_THREADS": "1",
     }

@@ -33,7 +33,7 @@ def sent() -> MemorySentIterations:
 def wire(sent: MemorySentIterations) -> Iterator[Callable[..., None]]:
     def use(run: Callable[..., IterationResult], shards: Callable[..., object] | None = None):
         service = SimpleNamespace(run=run, shards=shards or (lambda shard_ids: {}))
-        providence = SimpleNamespace(resend_after_seconds=30.0)
+        providence = SimpleNamespace(resend_after_secs=30.0)
         wiring.use(
             SimpleNamespace(
                 iterations=service,

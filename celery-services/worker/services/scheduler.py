@@ -42,7 +42,7 @@ class Schedule:
             providence.desired_run_count,
             providence.iteration_batch_size,
             providence.iteration_jitter_seconds,
-            providence.resend_after_seconds,
+            providence.resend_after_secs,
         )
 
     @property
