@@ -14,7 +14,6 @@ import requests
 import structlog
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
-from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_exponential
 
@@ -33,6 +32,7 @@ from shared.exchange.errors import (
 )
 from shared.exchange.http_errors import from_transport, raise_for_reply
 from shared.exchange.rate_budget import Priority, RateBudget, weight_of
+from shared.http_deadline import DeadlineAdapter
 from shared.network_monitor import NetworkMonitor
 
 log = structlog.get_logger(__name__)
@@ -230,7 +230,7 @@ def _make_session(settings: HyperliquidSettings) -> requests.Session:
         session.proxies = {"http": settings.proxy, "https": settings.proxy}
     if settings.origin:
         session.headers["Origin"] = settings.origin
-    adapter = HTTPAdapter(pool_connections=2, pool_maxsize=_POOL_SIZE)
+    adapter = DeadlineAdapter(pool_connections=2, pool_maxsize=_POOL_SIZE)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+TRICKLE_SECS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer; ``body`` is sent as it is, ``hang_secs`` delays it, ``cut`` drops the line."""
+    """One answer; ``body`` is sent as it is, ``hang_secs`` delays it, ``cut`` drops the line.
+
+    ``trickle``: that part of it comes a byte at a time, 20 a second.
+    """
 
     status: int = 200
     body: str | bytes = "{}"
@@ -36,6 +41,7 @@ class Reply:
     cut: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
+    trickle: Literal["nothing", "headers", "body"] = "nothing"
 
     @classmethod
     def json(cls, value: object, status: int = 200) -> Reply:
@@ -62,8 +68,24 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (("Content-Type", reply.content_type), *reply.headers):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
+        if reply.trickle == "headers":
+            self._trickle(b"HTTP/1.1 200 OK\r\nX-Slow: " + 10_000 * b"x")
+            return
         self.end_headers()
+        if reply.trickle == "body":
+            self._trickle(content)
+            return
         self.wfile.write(content)
+
+    def _trickle(self, content: bytes) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        try:
+            for byte in content:
+                self.connection.sendall(bytes([byte]))
+                time.sleep(TRICKLE_SECS)
+        except OSError:  # the client has had enough
+            return
 
     do_GET = do_POST = _handle  # noqa: N815  (names of http.server)
 

@@ -211,6 +211,10 @@ def test_errors_are_told_apart() -> None:
         error = one_attempt(venue.url, **quick)
     assert isinstance(error, VenueTimeout)
     assert error.error_class == "timeout"
+    for part in ("headers", "body"):
+        trickling = Reply(body="x" * 1_000, trickle=part)
+        with LocalServer(lambda _, reply=trickling: reply) as venue:
+            assert isinstance(one_attempt(venue.url, **quick), VenueTimeout)
 
 
 def test_failures_are_counted_by_class() -> None:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from shared.database import UnitOfWork
 from shared.observation import Known, Stale, Unknown
 from shared.orders.states import OrderState
 from shared.reconciliation.intents import Decision
+from shared.reconciliation.plan import PlannedOrder
 from shared.reconciliation.progress import HALT_AFTER
 from shared.storage.reconciliation_log import ReconciliationLog, WhyEntry
 from shared.storage.redis_keys import price
@@ -29,6 +31,8 @@ from shared.storage.tables import (
     plan_epochs,
     products,
 )
+from shared.testing.http_server import LocalServer, Reply
+from worker.services.gateway_client import GatewayClient, Outcome
 
 # 100,000 USD x 0.5 (probationary) x 40 / 100 runs = 20,000 USD
 LONG, SHORT = 40.0, -40.0
@@ -382,6 +386,18 @@ def test_every_answer_of_the_gateway_is_kept_as_a_reason(
     assert entry.decision == "trade"
     assert entry.intent_id == "BTC:0:open"
     assert entry.detail["reply"]["outcome"] == outcome
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_an_answer_that_trickles_keeps_no_look(part: Any) -> None:
+    order = PlannedOrder("open", "buy", Decimal(1))
+    with LocalServer(lambda _: Reply(body="x" * 1_000, trickle=part)) as gateway:
+        client = GatewayClient(gateway.url, SecretStr("token"), 0.5)
+        begun = time.monotonic()
+        reply = client.execute("BTC:0:open", "BTC", 0, order)
+        assert time.monotonic() - begun < 5
+        client.close()
+    assert reply.outcome is Outcome.UNANSWERED
 
 
 def test_refusals_in_a_row_halt_the_symbol_and_a_person_resumes_it(scene: Any) -> None:

@@ -15,9 +15,9 @@ import orjson
 import requests
 from opentelemetry import propagate
 from pydantic import SecretStr
-from requests.adapters import HTTPAdapter
 
 from shared.exchange.precision import plain
+from shared.http_deadline import DeadlineAdapter
 from shared.orders.states import TERMINAL
 from shared.reconciliation.plan import PlannedOrder
 from shared.reconciliation.progress import ENDED_WITHOUT_A_FILL, Step
@@ -91,7 +91,8 @@ class GatewayReply:
 class GatewayClient:
     """The gateway's HTTP API for planned orders; carries the trace of the caller.
 
-    Threads share its connections, which live until ``close``.
+    Threads share its connections, which live until ``close``. ``timeout_secs`` is how long the
+    whole answer may take.
     """
 
     def __init__(self, url: str, token: SecretStr, timeout_secs: float) -> None:
@@ -100,7 +101,7 @@ class GatewayClient:
         self._timeout_secs = timeout_secs
         self._session = requests.Session()
         self._session.trust_env = False  # neither proxy nor .netrc may come between
-        adapter = HTTPAdapter(pool_maxsize=POOL_SIZE, max_retries=0)
+        adapter = DeadlineAdapter(pool_maxsize=POOL_SIZE, max_retries=0)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import orjson
 import requests
 
+from shared.http_deadline import DeadlineAdapter
 from shared.reconciliation.consensus import Absence, Ballot, Snapshot
 from shared.reconciliation.observer_report import ReportError, parse_report
 
@@ -57,9 +58,15 @@ class ObserverClient:
     def _ask(self, url: str) -> tuple[str | None, Ballot]:
         voter = _voter(url)
         try:
-            with requests.get(
-                url + REPORT_PATH, timeout=self._timeout_secs, stream=True, allow_redirects=False
-            ) as reply:
+            with (
+                _session() as session,
+                session.get(
+                    url + REPORT_PATH,
+                    timeout=self._timeout_secs,
+                    stream=True,
+                    allow_redirects=False,
+                ) as reply,
+            ):
                 body = reply.raw.read(MAX_REPORT_BYTES + 1, decode_content=True)
                 status = reply.status_code
         except requests.Timeout:
@@ -69,6 +76,14 @@ class ObserverClient:
         if status != requests.codes.ok:
             return None, Absence(voter, f"answered {status}: {body[:200].decode(errors='replace')}")
         return _read(voter, body)
+
+
+def _session() -> requests.Session:
+    """For one request; its reply is complete within the timeout, or none."""
+    session = requests.Session()
+    session.mount("http://", DeadlineAdapter())
+    session.mount("https://", DeadlineAdapter())
+    return session
 
 
 def _read(voter: str, body: bytes) -> tuple[str | None, Ballot]:

@@ -9,6 +9,7 @@ import requests
 
 from shared.exchange.http_errors import from_transport, raise_for_reply
 from shared.exchange.payloads import AccountSnapshot, merge_accounts, parse_account
+from shared.http_deadline import DeadlineAdapter
 
 REQUEST = "info:clearinghouseState"
 
@@ -31,6 +32,8 @@ class AccountRoute:
         self._timeout_secs = timeout_secs
         self._session = requests.Session()
         self._session.trust_env = False
+        self._session.mount("http://", DeadlineAdapter())
+        self._session.mount("https://", DeadlineAdapter())
         if proxy is not None:
             self._session.proxies = {"http": proxy, "https": proxy}
 
