@@ -233,7 +233,8 @@ render-diagrams: ## Render docs/arch/*.puml to SVG (PlantUML and Graphviz, insta
 
 .PHONY: lock
 lock: $(UV) ## Resolve all requirements anew into the lock files [UPGRADE=yes: the newest versions]
-	@for lock in "-dev.lock --all-extras" ".lock" "-worker.lock --extra worker" "-research.lock --extra worker --extra research"; do \
+	@for lock in "-dev.lock --all-extras" ".lock" "-services.lock --extra services" "-worker.lock --extra worker" \
+	    "-recorder.lock --extra recorder" "-research.lock --extra worker --extra recorder --extra research"; do \
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(call wants,UPGRADE),--upgrade) \
 	    --custom-compile-command "make lock" $$([[ $$lock == -dev* ]] || echo "--constraint requirements-dev.lock") \
 	    pyproject.toml -o requirements$$lock; done

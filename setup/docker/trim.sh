@@ -7,6 +7,10 @@ set -eu
 python -m pip --python "$1/bin/python" uninstall --quiet --yes \
   opentelemetry-exporter-otlp opentelemetry-exporter-otlp-proto-grpc grpcio \
   aiohttp aiohttp-fast-zlib aiohappyeyeballs aiosignal frozenlist multidict propcache yarl zlib-ng
+# Only what serves HTTP and signs makes use of ccxt's other two; their layer brings them.
+[ -x "$1/bin/uvicorn" ] || python -m pip --python "$1/bin/python" uninstall --quiet --yes uvloop coincurve
+# A shell for AMQP brokers, with a terminal library and its tables of Unicode.
+python -m pip --python "$1/bin/python" uninstall --quiet --yes click-repl prompt-toolkit wcwidth
 cd "$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 # Tests are for a library's developers; nothing here has a graphics card.
@@ -17,8 +21,13 @@ rm -rf numba/tests numba/cuda llvmlite/tests pyarrow/tests sqlalchemy/testing al
 # So are sources of compiled modules, headers, stubs, and what a browser's debugger reads.
 find . -type f \( -name '*.c' -o -name '*.cc' -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.a' \
   -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.proto' -o -name '*.po' -o -name '*.map' \) -delete
-# The MySQL connector runs in its pure mode.
-rm -rf _mysql_connector*.so mysql/vendor
+# The MySQL connector runs in its pure mode, without asyncio and without Django.
+rm -rf _mysql_connector*.so mysql/vendor mysql/connector/aio mysql/connector/django
+# Databases that are not ours, Pydantic's former interface, Numba's threads: the kernels run on one.
+rm -rf sqlalchemy/dialects/mssql sqlalchemy/dialects/oracle alembic/ddl/mssql.py alembic/ddl/oracle.py pydantic/v1 \
+  numba/np/ufunc/omppool.*.so numba/np/ufunc/tbbpool.*.so
+[ ! -d alembic ] || sed -i -E '/^from \. import (mssql|oracle)$/d' alembic/ddl/__init__.py
+sed -i '/register_repl/d' celery/bin/amqp.py
 # Arrow writes and reads Parquet on local disks: no Flight, no object stores, no ORC.
 rm -rf pyarrow/libarrow_flight* pyarrow/_flight* pyarrow/libarrow_python_flight* pyarrow/libarrow_s3* pyarrow/src \
   pyarrow/_s3fs.* pyarrow/_gcsfs.* pyarrow/_azurefs.* pyarrow/_hdfs.* pyarrow/_orc.* pyarrow/_dataset_orc.*

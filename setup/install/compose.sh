@@ -171,7 +171,7 @@ install() {
   command -v curl >/dev/null || die "curl is not installed; it asks the collector and Tempo whether they are ready"
   say "building the images (some minutes the first time)"
   # shellcheck disable=SC2046  # one word per service
-  compose build --quiet $(existing migrate celery_worker celery_worker_research) ||
+  compose build --quiet $(existing migrate celery_worker recorder celery_worker_research) ||
     CODE=1 die "the images could not be built (see above)"
   prepare
   say "starting"

@@ -30,7 +30,7 @@ from sqlalchemy import Engine
 
 from price_sampler import PriceSampler, sync_products
 from price_stream_producer import StreamProducer
-from recorder import COPY_EVERY_SECS, PriceRecorder
+from recorder.service import COPY_EVERY_SECS, PriceRecorder
 from shared.benchmarks.live_platform import LivePlatform, live_platform
 from shared.command_line import Parser
 from shared.config import Settings

@@ -17,6 +17,7 @@ Pure: arrays in, arrays out, no I/O, no clock; the time and the random generator
 ``sizing``      Kelly fraction of a run, Kelly factor of a cohort
 ``ledger``      virtual order ledger: replay of a journal, funding index
 ``step``        one tick: (records, binding, market, rules) -> fills
+``fills``       the journal's rows
 ``binding``     runs -> rows and columns of a market; refuses bad parameters
 ``market``      samples -> ``TickMarket``: entropy grid and look-backs
 ``aggregate``   per-symbol sums of a shard

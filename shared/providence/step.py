@@ -11,33 +11,20 @@ for the next sample.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.providence import kernel
 from shared.providence.binding import Binding, Grid, bind
+from shared.providence.fills import FILL_DTYPE, Fills
 from shared.providence.kernel import FloatArray
 from shared.providence.rules import Rules
 from shared.providence.run_state import Records, native, require_records
 
 __all__ = ["FILL_DTYPE", "Binding", "Fills", "Grid", "TickMarket", "bind", "rule_numbers", "step"]
 
-FILL_DTYPE: Final = np.dtype(
-    [
-        ("run_id", "<i8"),
-        ("fill_seq", "<i4"),  # 1, 2, ... per run
-        ("tick", "<i8"),  # ms
-        ("product_id", "<i4"),
-        ("size", "<f8"),  # signed, base coin
-        ("price", "<f8"),  # slippage included
-        ("fee", "<f8"),  # USD, > 0 paid
-        ("funding_index", "<f8"),  # of the symbol at this tick
-        ("reason", "u1"),  # codes.Reason
-    ]
-)
-Fills = NDArray[np.void]
 Shape = tuple[int, ...]
 Scalar = TypeVar("Scalar", bound=np.generic)
 

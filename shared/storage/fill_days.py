@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text
 
-from shared.providence.step import FILL_DTYPE, Fills
+from shared.providence.fills import FILL_DTYPE, Fills
 from shared.storage.fills import COLUMNS
 from shared.storage.tables import run_fills as t
 

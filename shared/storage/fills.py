@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import Connection, select, text
 
 from shared.ports import RunIds
-from shared.providence.step import FILL_DTYPE, Fills
+from shared.providence.fills import FILL_DTYPE, Fills
 from shared.storage.tables import run_fills as t
 
 # One statement and one parameter for any number of rows: MariaDB reads the numbers from JSON

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from redis import Redis
@@ -16,8 +18,7 @@ from shared.testing.clock import FrozenClock
 from shared.testing.run_world import RunWorld
 from worker import wiring
 from worker.purge import purge_stale_runs
-from worker.services.fill_archive import DAYS_AHEAD
-from worker.services.purge import PurgeResult, Retention, purge
+from worker.services.purge import DAYS_AHEAD, PurgeResult, Retention, make_days, purge
 
 WORLD = RunWorld(length=60, gaps=False)
 RETENTION = Retention(
@@ -181,3 +182,12 @@ def test_task_makes_days_ahead(
     wiring.use(None)
     with engine.connect() as conn:
         assert len(fill_days.days(conn)) == DAYS_AHEAD
+
+
+def test_days_are_made_ahead_once(engine: Engine) -> None:
+    today = time.time_ns() // 1_000_000 // DAY_MS * DAY_MS
+    for _ in range(2):
+        make_days(engine.begin, FrozenClock(today + 1000))
+        with engine.connect() as conn:
+            ends = [day.end_ms for day in fill_days.days(conn)]
+        assert ends == [today + n * DAY_MS for n in range(1, DAYS_AHEAD + 1)]

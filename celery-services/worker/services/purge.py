@@ -2,7 +2,7 @@
 
 The rule for ticks is what a rebuild can still ask for, whatever the days say. Every delete is
 bounded, so that a purge never holds up the loop; what is left waits for the next. Runs and their
-fills are not deleted here but moved: ``run_archive``, ``fill_archive``.
+fills are not deleted here: the recorder moves them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from shared import time_budget
 from shared.config import Settings
 from shared.market_data.candle import TIMEFRAME_MS
 from shared.ports import Clock, RunStateStore
+from shared.storage import fill_days
 from shared.storage.fill_days import DAY_MS
 from shared.storage.tables import (
     balance_history,
@@ -30,6 +31,7 @@ from shared.storage.tables import (
 from shared.storage.transactions import Transactions
 
 ROWS_PER_DELETE = 5_000
+DAYS_AHEAD = 3
 HOUR_MS = 3_600_000
 HOURS_PER_CALL = 48
 RECENTLY_MS = HOUR_MS
@@ -74,6 +76,13 @@ class PurgeResult:
     candles: int
     funding: int
     run_states: int
+
+
+def make_days(begin: Transactions, clock: Clock) -> None:
+    """Keep partitions of the fill journal ready for today and ``DAYS_AHEAD`` - 1 days more."""
+    now_ms = clock.now_ms()
+    with begin() as conn:
+        fill_days.add_days(conn, now_ms - now_ms % DAY_MS + DAYS_AHEAD * DAY_MS)
 
 
 def purge(

@@ -14,53 +14,53 @@ from shared.celery_app import TASK_MODULES
 
 BAD_INPUT = 2
 
+_EVERY = ("deployment.healthcheck", "mysql.connector", "shared.celery_app")
 _SERVICES = (
-    "deployment.healthcheck",
+    *_EVERY,
     "deployment.migrate",
     "deployment.prepare",
     "deployment.restored",
-    "deployment.start",
     "deployment.swarm",
     "deployment.symbols",
     "example_balance_consumer",
     "exchange_observer.app",
-    "mysql.connector",
     "order_gateway.cli",
     "order_gateway.server",
     "paper_exchange.app",
     "price_producer_selector",
     "price_sampler",
     "price_stream_consumer",
-    "shared.celery_app",
     "shared.risk.audit",
     "take_profit.service",
+    "uvicorn.loops.uvloop",
 )
 _WORKER = (
-    *_SERVICES,
+    *_EVERY,
     *TASK_MODULES,
     "balance_report",
+    "celery.bin.celery",
+    "deployment.start",
     "flower.command",
     "platform_metrics.__main__",
-    "pyarrow.compute",
-    "pyarrow.csv",
-    "pyarrow.parquet",
-    "recorder",
     "shared.alerts.channels",
     "shared.alerts.cli",
     "worker.cli",
-    "worker.services.fill_archive",
     "worker.wiring",
 )
+_PARQUET = ("pyarrow.compute", "pyarrow.csv", "pyarrow.parquet")
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "services": _SERVICES,
     "worker": _WORKER,
+    "recorder": (*_EVERY, *_PARQUET, "recorder.__main__"),
     "research": (
         *_WORKER,
+        *_PARQUET,
         "matplotlib.pyplot",
         "optuna",
         "shared.research.backtest",
         "shared.research.optimize.api",
+        "worker.services.reoptimisation",
     ),
 }
 

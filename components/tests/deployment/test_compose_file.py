@@ -269,8 +269,7 @@ def test_high_priority_worker_is_dedicated_and_on_eventlet() -> None:
 
 def test_what_services_keep_is_on_a_volume() -> None:
     kept = {
-        "recorder": ("recorder.path",),
-        "celery_worker_high": ("purge.archive",),
+        "recorder": ("recorder.path", "purge.archive"),
         "order-gateway": ("risk.audit_trail", "order_gateway.emergency_journal"),
     }
     for name, keys in kept.items():

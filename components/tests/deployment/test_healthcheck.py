@@ -17,7 +17,7 @@ from sqlalchemy import Engine, insert
 
 from deployment import healthcheck
 from deployment.resp import RedisReplyError, RespClient
-from recorder import PriceRecorder
+from recorder.service import PriceRecorder
 from shared.clock import SystemClock
 from shared.config import Secrets, Settings
 from shared.market_data.archive import Archive

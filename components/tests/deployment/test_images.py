@@ -1,7 +1,8 @@
-"""Small images for most processes; the compiler and Parquet in those of the workers only."""
+"""Small images for most processes; compiler, Parquet and optimiser only where they are used."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -18,6 +19,14 @@ EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 COMPOSE: dict[str, Any] = yaml.safe_load(
     (PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 )
+# The extras of pyproject.toml that an image has beside what every process needs.
+NEEDS: dict[str, set[str]] = {
+    "services": {"services"},
+    "worker": {"worker"},
+    "recorder": {"recorder"},
+    "research": {"worker", "recorder", "research"},
+}
+FAMILY_EXTRAS = set().union(*NEEDS.values())
 WITHOUT = """
 import sys
 
@@ -37,14 +46,16 @@ def _import_without(absent: set[str], family: str) -> subprocess.CompletedProces
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
-def test_services_need_no_library_of_the_workers() -> None:
-    absent = {name for extra in ("worker", "research", "native") for name in EXTRAS[extra]}
-    done = _import_without(absent | {"llvmlite"}, "services")
-    assert done.returncode == 0, done.stderr
-
-
-def test_workers_need_no_library_of_research_or_of_the_demo() -> None:
-    done = _import_without({"optuna", "supervisor"}, "worker")
+@pytest.mark.parametrize(("family", "needed"), NEEDS.items())
+def test_each_family_needs_the_libraries_of_its_own_extras_alone(
+    family: str, needed: set[str]
+) -> None:
+    absent = {
+        re.split("[<>=]", name)[0].replace("-", "_")
+        for extra in {*FAMILY_EXTRAS, "native"} - needed
+        for name in EXTRAS[extra]
+    }
+    done = _import_without(absent | ({"llvmlite"} if "numba" in absent else set()), family)
     assert done.returncode == 0, done.stderr
 
 
@@ -56,17 +67,26 @@ def test_missing_library_breaks_the_build() -> None:
 
 @pytest.mark.parametrize("family", imports.FAMILIES)
 def test_each_family_has_its_locked_requirements(family: str) -> None:
-    lock = "requirements" + ("" if family == "services" else f"-{family}") + ".lock"
+    lock = f"requirements-{family}.lock"
     text = (PROJECT_ROOT / lock).read_text(encoding="utf-8")
     assert "--hash=sha256:" in text
     locked = {line.partition("==")[0] for line in text.splitlines() if "==" in line}
-    assert ("numba" in locked) is (family != "services")
-    assert ("optuna" in locked) is (family == "research")
+    for extra in FAMILY_EXTRAS:
+        for name in EXTRAS[extra]:
+            if extra in NEEDS[family]:
+                assert re.split("[<>=]", name)[0] in locked
+    assert ("numba" in locked) is (family in {"worker", "research"})
+    assert ("pyarrow" in locked) is (family in {"recorder", "research"})
+    assert ("fastapi" in locked) is (family == "services")
     assert "supervisor" not in locked
-    dev = (PROJECT_ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
-    for line in text.splitlines():
-        if "==" in line and not line.startswith((" ", "#")):
-            assert line.split(" ")[0] in dev, f"{lock} and requirements-dev.lock differ: {line}"
+    # The layer of all images is made from requirements.lock: a family takes it as it is.
+    assert _pinned("requirements.lock") <= _pinned(lock) <= _pinned("requirements-dev.lock")
+
+
+def _pinned(lock: str) -> set[str]:
+    """Names with versions."""
+    lines = (PROJECT_ROOT / lock).read_text(encoding="utf-8").splitlines()
+    return {line.split(" ")[0] for line in lines if "==" in line and line[0] not in " #"}
 
 
 def test_what_a_container_runs_is_checked_when_its_image_is_built() -> None:

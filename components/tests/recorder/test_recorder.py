@@ -15,7 +15,7 @@ import pytest
 import redis
 from sqlalchemy import Engine, delete
 
-from recorder import Busy, PriceRecorder, TableRecorder, hold
+from recorder.service import Busy, PriceRecorder, TableRecorder, hold
 from shared.database import UnitOfWork
 from shared.exchange.payloads import Fill
 from shared.market_data.archive import DAY_MS, FILLS, FUNDING, PRICES, Archive, day_of, start_of

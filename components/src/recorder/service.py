@@ -2,16 +2,14 @@
 
 Prices are read from `prices:updated` and written every `recorder.flush_secs`; the archive itself
 says after which entry to go on. Candles, funding and fills are copied from MariaDB day by day
-whenever their number there and in the archive differ, so that what arrives late gets in.
-
-Run: `python -m recorder`
+whenever their number there and in the archive differ, so that what arrives late gets in. Runs that
+ended long ago and their fills move: once they are on disk they leave MariaDB.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import sys
 import threading
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -23,6 +21,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from recorder.fill_archive import ArchiveError, FillArchive
+from recorder.run_archive import RunArchive
 from shared import instruments, service
 from shared.clock import SystemClock
 from shared.config import Secrets, Settings
@@ -38,12 +38,14 @@ from shared.market_data.price_recording import (
 from shared.ports import Clock
 from shared.storage import redis_keys
 from shared.storage.archive_days import ArchiveDays
+from shared.storage.fill_days import DAY_MS
 from shared.storage.streams import StoredPriceError, decode_entry
 
 log = structlog.get_logger(__name__)
 
 READ_EVERY_SECS = 1.0
 COPY_EVERY_SECS = 60.0
+ARCHIVE_EVERY_SECS = 60.0
 COPIED_DAYS = 14
 """Days looked through at start for what came late; later only yesterday and today are."""
 SORT_AFTER_MS = 600_000
@@ -152,6 +154,32 @@ class TableRecorder:
         return written
 
 
+class EndedRuns:
+    """Moves runs that ended long ago, and days of fills, from MariaDB into ``purge.archive``."""
+
+    def __init__(self, settings: Settings, engine: Engine, clock: Clock) -> None:
+        self._folder = settings.purge.archive
+        retention_ms = settings.purge.run_fill_days * DAY_MS
+        self._fills = FillArchive(engine.begin, self._folder, clock, retention_ms=retention_ms)
+        self._runs = RunArchive(engine.begin, self._folder, clock, retention_ms=retention_ms)
+
+    def move(self) -> int:
+        """One bounded piece of work; returns how many fills and runs were written.
+
+        Raises ``ArchiveError`` if that cannot be; then they stay where they are.
+        """
+        try:
+            fills, runs = self._fills.rotate(), self._runs.rotate()
+        except OSError as error:
+            raise ArchiveError(
+                f"{self._folder} cannot be written ({error.strerror or error}): ended runs and "
+                "their fills stay in MariaDB until it can"
+            ) from error
+        if fills.fills or fills.dropped or runs:
+            log.info("archived", fills=fills.fills, day_dropped=fills.dropped, runs=runs)
+        return fills.fills + runs
+
+
 def hold(root: Path) -> int:
     """Keep other recorders out of the folder until the process ends; raises ``Busy``."""
     root.mkdir(parents=True, exist_ok=True)
@@ -182,9 +210,9 @@ def _record(settings: Settings, secrets: Secrets, stop: threading.Event) -> None
     archive = Archive(settings.recorder.path)
     clear_drafts(archive.root)
     prices = PriceRecorder(archive, make_redis(settings, secrets), clock)
-    tables = TableRecorder(
-        archive, make_engine(settings, secrets), settings.market_data.timeframes, clock
-    )
+    engine = make_engine(settings, secrets)
+    tables = TableRecorder(archive, engine, settings.market_data.timeframes, clock)
+    ended = EndedRuns(settings, engine, clock)
     service.wait_for("redis", prices.resume, (redis.RedisError,), stop)
     read = _Periodic(clock, READ_EVERY_SECS, prices.read)
     flush = _Periodic(clock, settings.recorder.flush_secs, prices.flush)
@@ -194,6 +222,7 @@ def _record(settings: Settings, secrets: Secrets, stop: threading.Event) -> None
         flush,
         copy,
         _Periodic(clock, COPY_EVERY_SECS, prices.sort_finished_days),
+        _Periodic(clock, ARCHIVE_EVERY_SECS, ended.move),
     ]
     while not stop.is_set():
         for job in jobs:
@@ -224,7 +253,7 @@ class _Periodic:
         name = self._job.__name__
         try:
             self._job()
-        except (redis.RedisError, DBAPIError, OSError) as error:
+        except (redis.RedisError, DBAPIError, OSError, ArchiveError) as error:
             if not self._failing:
                 log.warning("not_recorded", job=name, reason=str(error))
             self._failing = True
@@ -241,12 +270,3 @@ def _entry(entry_id: str) -> EntryId:
 
 def _text(entry: EntryId) -> str:
     return f"{entry[0]}-{entry[1]}"
-
-
-def main() -> int:
-    """Exit code of the process."""
-    return service.run("recorder", body)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from shared import time_budget
 from shared.market_data.archive import day_of, write_file
 from shared.ports import Clock
 from shared.storage import ended_runs
@@ -17,9 +16,7 @@ from shared.storage.fill_days import DAY_MS
 from shared.storage.transactions import Transactions
 
 ROWS_PER_FILE: Final = 2_000
-FILES_PER_CALL: Final = 25
-# Other green threads get their turn between two files.
-_PAUSE_SECS: Final = 0.02
+FILES_PER_CALL: Final = 10
 
 
 class RunArchive:
@@ -49,7 +46,7 @@ class RunArchive:
         moved = 0
         for _ in range(FILES_PER_CALL):
             table = self._next(oldest_ms - oldest_ms % DAY_MS)
-            if not table.num_rows or time_budget.is_spent():
+            if not table.num_rows:
                 break
             ids = table["id"].to_pylist()
             end = table["completed_tick"][0].as_py()
@@ -58,7 +55,6 @@ class RunArchive:
             with self._begin() as conn:
                 ended_runs.forget(conn, ids)
             moved += len(ids)
-            self._clock.sleep(_PAUSE_SECS)
         return moved
 
     def _next(self, before_ms: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from redis import Redis
 from sqlalchemy import Engine, func, insert, select, update
 
-from shared.config import Secrets, Settings
+from recorder.fill_archive import ArchiveError
+from recorder.run_archive import RunArchive
+from recorder.service import EndedRuns
+from shared.config import Settings
 from shared.providence.run_state import from_json
 from shared.providence.sizing import CohortSums
 from shared.storage import cohorts, ended_runs, tables
@@ -21,10 +23,6 @@ from shared.storage.fill_days import DAY_MS
 from shared.storage.run_store import MariaRunStore
 from shared.testing.clock import FrozenClock
 from shared.testing.run_world import RunWorld
-from worker import wiring
-from worker.purge import purge_stale_runs
-from worker.services.fill_archive import ArchiveError
-from worker.services.run_archive import RunArchive
 
 WORLD = RunWorld(length=1, gaps=False)
 DAY = WORLD.start_ms // DAY_MS * DAY_MS
@@ -188,28 +186,19 @@ def test_death_between_file_and_delete_writes_the_same_file_again(
     assert [row["id"] for row in archived(tmp_path)] == [1, 2, 3]
 
 
-@pytest.fixture
-def unwritable(
-    settings: Settings, secrets: Secrets, redis_client: Redis, tmp_path: Path
-) -> Iterator[Path]:
-    """A folder for the archive whose place is taken by a file."""
+def test_an_archive_that_cannot_be_written_loses_nothing_and_says_so(
+    engine: Engine, store: MariaRunStore, settings: Settings, tmp_path: Path
+) -> None:
     place = tmp_path / "archive"
     place.write_text("not a folder")
     purge = settings.purge.model_copy(update={"archive": place})
-    wiring.use(wiring.build(settings.model_copy(update={"purge": purge}), secrets))
-    yield place
-    wiring.use(None)
-
-
-def test_an_archive_that_cannot_be_written_loses_nothing_and_says_so(
-    engine: Engine, store: MariaRunStore, unwritable: Path
-) -> None:
+    ended = EndedRuns(settings.model_copy(update={"purge": purge}), engine, FrozenClock(LATER))
     end(engine, dict.fromkeys((1, 2), DAY))
     for _ in range(2):
         with pytest.raises(ArchiveError, match=r"archive cannot be written .*stay in MariaDB"):
-            purge_stale_runs.run()
+            ended.move()
     assert stored(engine) == [1, 2, 3, 4, 5, 6]
-    unwritable.unlink()
-    purge_stale_runs.run()
+    place.unlink()
+    assert ended.move() == 2
     assert stored(engine) == [3, 4, 5, 6]
-    assert len(archived(unwritable)) == 2
+    assert len(archived(place)) == 2

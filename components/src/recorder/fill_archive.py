@@ -1,4 +1,4 @@
-"""Moves old days of the fill journal from MariaDB to Parquet, and keeps days ready for new fills.
+"""Moves old days of the fill journal from MariaDB to Parquet.
 
 A day leaves when it is older than its retention and every run that traded on it has ended. Its
 fills are written file by file, so that one call stays short and the next goes on where it ended;
@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import func, select
 
-from shared import time_budget
 from shared.market_data.archive import write_file
 from shared.ports import Clock
 from shared.storage import fill_days
@@ -24,11 +23,8 @@ from shared.storage.fill_days import DAY_MS, FillDay
 from shared.storage.tables import runs
 from shared.storage.transactions import Transactions
 
-DAYS_AHEAD: Final = 3
 ROWS_PER_FILE: Final = 20_000
-FILES_PER_CALL: Final = 50
-# Other green threads get their turn between two files.
-_PAUSE_SECS: Final = 0.02
+FILES_PER_CALL: Final = 10
 
 
 class ArchiveError(RuntimeError):
@@ -64,17 +60,14 @@ class FillArchive:
         self._files_per_call = files_per_call
 
     def rotate(self) -> ArchiveResult:
-        """One bounded piece of work: days ahead, then the oldest day if its time has come.
+        """One bounded piece of work on the oldest day, if its time has come.
 
         Raises
         ------
         ArchiveError
             If a day's files hold another number of fills than the day.
         """
-        now_ms = self._clock.now_ms()
-        with self._begin() as conn:
-            fill_days.add_days(conn, now_ms - now_ms % DAY_MS + DAYS_AHEAD * DAY_MS)
-        day = self._ripe(now_ms)
+        day = self._ripe(self._clock.now_ms())
         if day is None:
             return ArchiveResult(0, dropped=False)
         written, done = self._write(day)
@@ -108,9 +101,6 @@ class FillArchive:
             write_file(folder / f"part-{number:05d}.parquet", table)
             after = int(fills["run_id"][-1]), int(fills["fill_seq"][-1])
             written += len(fills)
-            if time_budget.is_spent():
-                break
-            self._clock.sleep(_PAUSE_SECS)
         return written, False
 
     def _drop(self, day: FillDay) -> None:
