@@ -153,6 +153,14 @@ def order_gateway() -> str:
     return "kill switch is on: only exits are taken" if unmet else "ready to trade"
 
 
+def order_gateway_alive() -> str:
+    """The gateway answers. For who kills what fails: one that cannot trade still takes exits."""
+    status, _ = _get(8002, "/health")
+    if status != 200:
+        raise NotHealthyError(f"HTTP {status}")
+    return "alive"
+
+
 def paper_exchange() -> str:
     """The venue serves prices."""
     mids = _post(18000, "/info", {"type": "allMids"})
@@ -199,6 +207,7 @@ PROBES: Mapping[str, Callable[[], str]] = {
     "take-profit": take_profit,
     "exchange-observer": exchange_observer,
     "order-gateway": order_gateway,
+    "order-gateway-alive": order_gateway_alive,
     "paper-exchange": paper_exchange,
     "flower": flower,
     "platform-metrics": platform_metrics,

@@ -1,9 +1,11 @@
 """``docker-compose.yml`` as a stack for Docker Swarm: ``python -m deployment.swarm FOLDER``.
 
 Same services, images and secrets. What Compose says in its own words is said in those of Swarm:
-limits and restarts under ``deploy``, files of this folder as configs. Whatever keeps data stays on
-the node labelled ``t3.data``, because volumes are local; iteration workers run on every node.
-Nothing is published: Swarm cannot bind a port to loopback. Networks are encrypted between nodes.
+limits and restarts under ``deploy``, files of this folder as configs. The gateway is asked whether
+it lives, not whether it can trade, since Swarm kills what its probe calls unhealthy. Whatever keeps
+data stays on the node labelled ``t3.data``, because volumes are local; iteration workers run on
+every node. Nothing is published: Swarm cannot bind a port to loopback. Networks are encrypted
+between nodes.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from deployment.prepare import BAD_INPUT, read_env
 DATA_NODE = "node.labels.t3.data == true"
 ANYWHERE = frozenset({"celery_worker"})
 """Services that keep nothing and may run on any node, in any number."""
+
+ASKED_WHETHER_ALIVE = {"order-gateway": "order-gateway-alive"}
+"""Service -> probe. A gateway without MariaDB takes exits; one that waits for its lease waits."""
 
 _VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 _SAID_OTHERWISE = (
@@ -131,6 +136,10 @@ def _service(name: str, service: Service, folder: Path, configs: dict[str, Any])
     kept["volumes"] = [*volumes, *map(_scratch, service.get("tmpfs", ()))]
     if files:
         kept["configs"] = files
+    if name in ASKED_WHETHER_ALIVE:
+        *command, _ = service["healthcheck"]["test"]
+        test = [*command, ASKED_WHETHER_ALIVE[name]]
+        kept["healthcheck"] = {**service["healthcheck"], "test": test}
     kept["deploy"] = _deploy(name, service)
     return {key: value for key, value in kept.items() if value != []}
 

@@ -24,7 +24,7 @@ from shared.market_data.archive import Archive
 from shared.market_data.quotes import Quote
 from shared.storage.streams import PriceStore
 from shared.storage.tables import iteration_shards, tick_inputs
-from shared.testing.http_server import LocalServer, Reply
+from shared.testing.http_server import LocalServer, Reply, Request
 
 
 @pytest.fixture(autouse=True)
@@ -185,10 +185,11 @@ def test_unknown_name_is_bad_input() -> None:
 
 @dataclass
 class _Answer:
-    """What the server says next."""
+    """What the server says next, and what it was asked for last."""
 
     status: int = 200
     content: object = None
+    path: str = ""
 
 
 @pytest.fixture
@@ -196,7 +197,12 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Answer]:
     """A server that answers for the service of this container."""
     said = _Answer()
     original = healthcheck.http.client.HTTPConnection
-    with LocalServer(lambda _: Reply.json(said.content, said.status)) as server:
+
+    def reply(request: Request) -> Reply:
+        said.path = request.path
+        return Reply.json(said.content, said.status)
+
+    with LocalServer(reply) as server:
         port = urlsplit(server.url).port
 
         def connect(host: str, _: int, timeout: float) -> Any:
@@ -225,6 +231,16 @@ def test_gateway_is_healthy_when_it_can_trade_or_is_told_not_to(
 ) -> None:
     answer.status, answer.content = status, {"ready": not unmet, "unmet": unmet}
     assert _probe("order-gateway", capsys) == (code, f"{words}\n")
+
+
+def test_gateway_that_cannot_trade_is_alive(
+    answer: _Answer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer.content = {"status": "alive"}
+    assert _probe("order-gateway-alive", capsys) == (0, "alive\n")
+    assert answer.path == "/health"
+    answer.status = 500
+    assert _probe("order-gateway-alive", capsys) == (1, "HTTP 500\n")
 
 
 def test_observer_without_a_reading_is_not_healthy(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployment import swarm
+from deployment import healthcheck, swarm
 from shared.native_servers import PROJECT_ROOT
 
 VARIABLES = {"WORKERS": "3", "T3_INPUTS": "0123456789abcdef", "COMPOSE_PROFILES": "paper"}
@@ -37,6 +37,18 @@ def test_a_real_venue_has_no_paper_exchange() -> None:
     services = swarm.stack(PROJECT_ROOT, {**VARIABLES, "COMPOSE_PROFILES": ""})["services"]
     assert "paper-exchange" not in services
     assert "order-gateway" in services
+
+
+def test_gateway_that_cannot_trade_is_not_killed(stack) -> None:
+    """Swarm kills what fails its probe, and exits have to get through while MariaDB is away."""
+    gateway, composed = stack["services"]["order-gateway"], COMPOSE["services"]["order-gateway"]
+    assert gateway["healthcheck"]["test"][-1] == "order-gateway-alive"
+    assert gateway["healthcheck"]["test"][-1] in healthcheck.PROBES
+    assert composed["healthcheck"]["test"][-1] == "order-gateway"
+    others = {name for name in stack["services"] if name != "order-gateway"}
+    for name in others:
+        same = stack["services"][name].get("healthcheck"), COMPOSE["services"][name]
+        assert same[0] == same[1].get("healthcheck"), name
 
 
 def test_data_stays_on_one_node_and_workers_go_anywhere(stack) -> None:
