@@ -174,17 +174,33 @@ def test_private_key_reaches_the_gateway_alone() -> None:
     assert users == {"order-gateway"}
 
 
-def test_every_service_of_ours_and_every_server_is_scraped() -> None:
+def _scraped() -> list[dict[str, Any]]:
     file = PROJECT_ROOT / "setup" / "prometheus" / "prometheus.yml"
-    jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
+    jobs: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
+    return jobs
+
+
+def _targets() -> set[str]:
     found = set()
-    for job in jobs:
+    for job in _scraped():
         for static in job.get("static_configs", []):
             found |= {target.partition(":")[0] for target in static["targets"]}
         for dns in job.get("dns_sd_configs", []):
             found |= set(dns["names"])
+    return found - {"127.0.0.1"}
+
+
+def test_who_is_watched_and_who_watches_share_a_network() -> None:
+    for watcher in ("prometheus", "otel-collector"):
+        networks = set(SERVICES[watcher]["networks"])
+        for name in _targets():
+            assert networks & set(SERVICES[name]["networks"]), (watcher, name)
+
+
+def test_every_service_of_ours_and_every_server_is_scraped() -> None:
+    jobs = _scraped()
     unwatched = {"migrate", "paper-exchange", "redis", "mariadb", "prometheus", "cors-proxy"}
-    assert found - {"127.0.0.1"} == set(SERVICES) - unwatched
+    assert _targets() == set(SERVICES) - unwatched
     ports = {job["job_name"]: str(job) for job in jobs}
     metrics_port = SERVICES["price-sampler"]["environment"]["T3__observability__metrics_port"]
     assert metrics_port == str(healthcheck.METRICS_PORT)
