@@ -65,6 +65,7 @@ def rows_since(engine: Engine, tick_ms: int) -> list:
 def test_a_warm_series_goes_on_live_without_a_hole(
     environ: dict[str, str], engine: Engine, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
+    environ["T3__price_sampler__max_price_age_secs"] = "30.0"  # holes are looked for, not age
     producer = Service("price_producer_selector", environ, tmp_path)
     samplers = [Service("price_sampler", environ, tmp_path) for _ in range(2)]
     services = [producer, *samplers]
