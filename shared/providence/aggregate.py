@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.providence import kernel
+from shared.providence.kernel import IntArray
 from shared.providence.rules import Rules
 from shared.providence.run_state import Records, native, require_records
 from shared.providence.sizing import CohortSums
@@ -71,6 +72,15 @@ def shard_sums(
     tick = int(records["tick"].max()) if tick_ms is None else int(tick_ms)
     kernel.add_shard(native(records), binding.column, tick, rule_numbers(rules), sums)
     return sums
+
+
+def add_ended(total: Sums, records: Records, columns: IntArray, rules: Rules) -> None:
+    """Add the sums of runs that have ended (columns of ``total``, 0 or more) to it, in place."""
+    if len(records):
+        tick = int(records["tick"].max())
+        part: Sums = np.zeros(len(total), dtype=SUMS_DTYPE)
+        kernel.add_shard(native(records), columns, tick, rule_numbers(rules), part)
+        kernel.add_sums(total, part)
 
 
 def merge(shards: Sequence[Sums]) -> Sums:

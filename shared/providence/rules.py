@@ -22,6 +22,7 @@ MAX_WINDOW = 100_000
 MAX_DELAY = 255
 MAX_LOOKBACK = 100_000
 MAX_DURATION_SECS = 10 * 365 * 86_400.0
+INTERPRETATIONS = tuple(item.name.lower() for item in Interpretation)
 RUIN = 1e-6
 """Share of the start balance below which a log-growth is no longer distinguished (ln = -13.8)."""
 
@@ -150,11 +151,11 @@ class ParameterSpace:
         self._check_interpretations()
 
     def _check_interpretations(self) -> None:
-        known = [item.name.lower() for item in Interpretation]
         for key, weight in self.interpretations.items():
-            if key not in known:
+            if key not in INTERPRETATIONS:
                 raise ValueError(
-                    f"ParameterSpace.interpretations holds {key!r}; allowed are {', '.join(known)}"
+                    f"ParameterSpace.interpretations holds {key!r}; "
+                    f"allowed are {', '.join(INTERPRETATIONS)}"
                 )
             _number("ParameterSpace", f"interpretations.{key}", weight, 0.0, 1e6)
         if sum(self.interpretations.values()) <= 0.0:
@@ -170,7 +171,7 @@ class ParameterSpace:
     @property
     def interpretation_weights(self) -> tuple[float, ...]:
         """Probabilities in the order of :class:`Interpretation`, adding up to 1."""
-        raw = [float(self.interpretations.get(i.name.lower(), 0.0)) for i in Interpretation]
+        raw = [float(self.interpretations.get(name, 0.0)) for name in INTERPRETATIONS]
         total = sum(raw)
         return tuple(weight / total for weight in raw)
 

@@ -94,6 +94,7 @@ LEDGER_FIELDS: Final = (
 
 _BYTES: Final = np.dtype((np.void, RUN_DTYPE.itemsize))
 _LAYOUT_OFFSET: Final = 8
+_BLANK: Final = bytes(_LAYOUT_OFFSET) + bytes([LAYOUT]) + bytes(RUN_DTYPE.itemsize - 9)
 _RUN_ID: Final = slice(16, 24)
 
 Migration = Callable[[bytes], bytes]
@@ -111,9 +112,7 @@ class StateLayoutError(ValueError):
 
 def new_records(count: int) -> Records:
     """``count`` zeroed records of the current layout: flat, active, without parameters."""
-    records: Records = np.zeros(count, dtype=RUN_DTYPE)
-    records["layout"] = LAYOUT
-    return records
+    return np.ndarray(count, RUN_DTYPE, bytearray(_BLANK * count))
 
 
 def native(records: Records) -> Records:
@@ -121,14 +120,19 @@ def native(records: Records) -> Records:
     return np.ndarray(records.shape, KERNEL_DTYPE, records)
 
 
+def copied(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """A copy of any structured array as bytes; a copy of fields is many times slower."""
+    return np.ndarray(rows.shape, rows.dtype, bytearray(rows.tobytes()))
+
+
 def join(parts: Sequence[Records]) -> Records:
     """One array of all records in order (``np.concatenate`` would turn the byte order of tick)."""
     joined = np.empty(sum(len(part) for part in parts), dtype=RUN_DTYPE)
     # as bytes: a copy of fields is ten times slower
-    whole, start = joined.view(_BYTES), 0
+    whole, start = np.ndarray(joined.shape, _BYTES, joined), 0
     for part in parts:
         plain = np.ascontiguousarray(part, dtype=RUN_DTYPE)
-        whole[start : start + len(part)] = plain.view(_BYTES)
+        whole[start : start + len(part)] = np.ndarray(plain.shape, _BYTES, plain)
         start += len(part)
     return joined
 

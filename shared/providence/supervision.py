@@ -113,10 +113,10 @@ def place(
 
     Whole shards are filled one after another, so that few of them change.
     """
-    room = {shard: shard_size - occupancy.get(shard, 0) for shard in range(shard_count)}
+    taken = sorted((occupancy.get(shard, 0), shard) for shard in range(shard_count))
     places: list[int] = []
-    for shard in sorted(room, key=lambda shard: (-room[shard], shard)):
-        free = min(room[shard], count - len(places))
+    for runs, shard in taken:
+        free = min(shard_size - runs, count - len(places))
         if free <= 0:
             break
         places += [shard] * free

@@ -7,12 +7,10 @@ order whose next sample is unknown expires, as an IOC does, and is planned anew.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,26 +19,25 @@ from shared.exchange.precision import OrderFilters
 from shared.observation import Known, Observation
 from shared.providence.aggregate import Sums
 from shared.providence.market import TickBlock
+from shared.providence.run_state import copied
+from shared.providence.step import TickMarket
 from shared.reconciliation.demand import DemandRules, demand_of
 from shared.reconciliation.exposure import room_usd
 from shared.reconciliation.plan import PlanFilters, PlannedOrder, plan
 from shared.reconciliation.target import Demand, Target, TargetRules, targets
+from shared.research import quiet
 from shared.research.markets import MarketSpec
-from shared.research.quiet import QuietLooks
+from shared.research.quiet import (
+    HOLDING_DTYPE,
+    ORDER_DTYPE,
+    TOTALS_DTYPE,
+    Terms,
+    target_shares,
+    wait,
+    walk,
+)
 from shared.research.tables import FloatArray
 
-ORDER_DTYPE: Final = np.dtype(
-    [
-        ("tick", "<i8"),  # ms, of the fill
-        ("column", "<i4"),
-        ("size", "<f8"),  # signed, coins
-        ("price", "<f8"),  # USD, slippage included
-        ("fee", "<f8"),  # USD
-        ("mid", "<f8"),  # USD at the tick of the fill
-        ("decided_mid", "<f8"),  # USD at the tick of the decision
-        ("reduce_only", "u1"),
-    ]
-)
 Orders = NDArray[np.void]
 
 
@@ -84,11 +81,24 @@ class Holdings:
 
 
 @dataclass(slots=True)
-class _Pending:
-    order: PlannedOrder
-    mid: float
-    ticks: int
-    """Ticks until it is filled."""
+class Books:
+    """What an account has and waits for: exact sizes for the planner, floats for the walk."""
+
+    totals: NDArray[np.void]
+    holdings: NDArray[np.void]
+    queue: NDArray[np.int64]
+    size: list[Decimal]
+    pending: dict[int, PlannedOrder]
+
+    def copy(self) -> Books:
+        """Of its own, as of now."""
+        return Books(
+            copied(self.totals),
+            copied(self.holdings),
+            self.queue.copy(),
+            [*self.size],
+            {**self.pending},
+        )
 
 
 class Account:
@@ -103,142 +113,143 @@ class Account:
             PlanFilters(OrderFilters(market.sz_decimals), rules.minimum_trade_usd)
             for market in markets
         ]
-        self._quiet = QuietLooks(
-            rules.target,
-            rules.demand,
+        self._terms = Terms(
+            float(rules.fee_rate),
+            float(rules.slippage_rate),
             min(float(f.smallest_usd) for f in self._filters),
-            [f.order for f in self._filters],
+            float(rules.target.max_total_exposure),
+            quiet.ERROR,
         )
-        self.cash = rules.start_balance_usd
-        self.fees = self.funding = self.slippage = 0.0
-        self.expired = 0
-        self._size = [Decimal(0)] * len(markets)
-        self._mark = [0.0] * len(markets)
-        if start is not None:
-            self.cash, self._size, self._mark = start.cash_usd, [*start.size], [*start.mark]
-        self._coins = [float(size) for size in self._size]
-        self._index = [math.nan] * len(markets)
-        self._pending: dict[int, _Pending] = {}
+        if start is None:
+            flat = len(markets)
+            start = Holdings(rules.start_balance_usd, (Decimal(0),) * flat, (0.0,) * flat)
+        self._books = self._opened(start)
 
-    def keep(self) -> Account:
+    def _opened(self, start: Holdings) -> Books:
+        totals = np.zeros(1, dtype=TOTALS_DTYPE)
+        totals["cash"] = start.cash_usd
+        holdings = np.zeros(len(self._filters), dtype=HOLDING_DTYPE)
+        holdings["coins"] = [float(size) for size in start.size]
+        holdings["mark"], holdings["index"] = start.mark, math.nan
+        holdings["lot"] = [float(f.order.lot) for f in self._filters]
+        holdings["min_notional"] = [float(f.order.min_notional_usd) for f in self._filters]
+        return Books(totals, holdings, np.zeros(len(holdings), np.int64), [*start.size], {})
+
+    @property
+    def cash(self) -> float:
+        """USD, without what is held in coins."""
+        return float(self._books.totals["cash"][0])
+
+    @cash.setter
+    def cash(self, usd: float) -> None:
+        self._books.totals["cash"] = usd
+
+    @property
+    def fees(self) -> float:
+        """USD paid so far."""
+        return float(self._books.totals["fees"][0])
+
+    @property
+    def funding(self) -> float:
+        """USD received so far."""
+        return float(self._books.totals["funding"][0])
+
+    @property
+    def slippage(self) -> float:
+        """USD paid so far."""
+        return float(self._books.totals["slippage"][0])
+
+    @property
+    def expired(self) -> int:
+        """Orders whose next sample was unknown."""
+        return int(self._books.totals["expired"][0])
+
+    def keep(self) -> Books:
         """A copy as of now, for :meth:`take_back`."""
-        kept = object.__new__(Account)
-        kept.__dict__.update(self.__dict__)
-        kept._size, kept._coins = [*self._size], [*self._coins]
-        kept._mark, kept._index = [*self._mark], [*self._index]
-        kept._pending = {s: copy.copy(pending) for s, pending in self._pending.items()}
-        return kept
+        return self._books.copy()
 
-    def take_back(self, kept: Account) -> None:
+    def take_back(self, kept: Books) -> None:
         """Be as ``kept`` was; it is used up."""
-        self.__dict__.update(kept.__dict__)
+        self._books = kept
 
     def follow(self, block: TickBlock, due: NDArray[np.bool_], sums: Sums) -> AccountBlock:
         """Go through the block's ticks; ``sums`` [D, S] are of the D ticks that are due."""
-        symbols = range(len(self._symbols))
-        equity, gross, net = [], [], []
-        position: list[list[float]] = []
-        orders: list[tuple[int | float, ...]] = []
-        names = sums.dtype.names or ()
-        rows, shares = iter(sums.tolist()), iter(self._quiet.shares(sums))
-        for tick_ms, is_due, price, ok, index in zip(
-            block.tick_ms.tolist(),
-            due.tolist(),
-            block.price.tolist(),
-            block.ok.tolist(),
-            block.funding_index.tolist(),
-            strict=True,
-        ):
-            if index != self._index:
-                self._accrue(index)
-            if self._pending:
-                orders += self._fill(tick_ms, price, ok)
-            worth, total = 0.0, 0.0
-            for s in symbols:
-                if ok[s]:
-                    self._mark[s] = price[s]
-                value = self._coins[s] * self._mark[s]
-                worth += value
-                total += abs(value)
-            now = self.cash + worth
-            equity.append(now)
-            gross.append(total)
-            net.append(worth)
-            position.append([*self._coins])
-            if not is_due:
-                continue
-            row, share = next(rows), next(shares)
-            if self._quiet.may_trade(now, share, self._coins, price):
-                wanted = [dict(zip(names, values, strict=True)) for values in row]
-                self._plan(tick_ms, price, ok, wanted, now)
-        return AccountBlock(
-            block.tick_ms,
-            np.array(equity),
-            np.array(position).reshape(len(equity), len(symbols)),
-            np.array(gross),
-            np.array(net),
-            np.array(orders, dtype=ORDER_DTYPE),
-        )
-
-    def _accrue(self, index: list[float]) -> None:
-        """Funding since the last tick; an index that is not known is that of the last tick."""
-        for s, now in enumerate(index):
-            if now != now:
-                continue
-            if self._coins[s] != 0.0 and self._index[s] == self._index[s]:
-                received = self._coins[s] * (now - self._index[s])
-                self.cash += received
-                self.funding += received
-            self._index[s] = now
-
-    def _fill(
-        self, tick_ms: int, price: list[float], ok: list[bool]
-    ) -> list[tuple[int | float, ...]]:
-        filled: list[tuple[int | float, ...]] = []
-        for s, pending in list(self._pending.items()):
-            pending.ticks -= 1
-            if pending.ticks > 0:
-                continue
-            del self._pending[s]
-            if not ok[s]:
-                self.expired += 1
-                continue
-            order, mid = pending.order, price[s]
-            signed = order.size if order.side == "buy" else -order.size
-            coins = float(signed)
-            paid = mid * (
-                1.0 + (self.rules.slippage_rate if coins > 0.0 else -self.rules.slippage_rate)
+        books, terms = self._books, self._terms
+        (ticks, symbols), looks = block.price.shape, len(sums)
+        equity, gross, net = np.empty(ticks), np.empty(ticks), np.empty(ticks)
+        position = np.empty((ticks, symbols))
+        orders: Orders = np.empty((looks + 1) * symbols, dtype=ORDER_DTYPE)
+        shares = target_shares(sums, self.rules.target, self.rules.demand)
+        t = look = written = 0
+        while t < ticks:
+            t, look, written, asks = walk(
+                t,
+                look,
+                written,
+                block.tick_ms,
+                block.price,
+                block.ok,
+                block.funding_index,
+                due,
+                shares,
+                terms,
+                books.totals,
+                books.holdings,
+                books.queue,
+                equity,
+                gross,
+                net,
+                position,
+                orders,
             )
-            fee = abs(coins) * paid * self.rules.fee_rate
-            self.cash -= coins * paid + fee
-            self.fees += fee
-            self.slippage += abs(coins) * abs(paid - mid)
-            self._size[s] += signed
-            self._coins[s] = float(self._size[s])
-            filled.append((tick_ms, s, coins, paid, fee, mid, pending.mid, order.reduce_only))
-        return filled
+            if books.pending:
+                self._settle()
+            if asks:
+                self._plan(block.at(t - 1), sums[look - 1], float(equity[t - 1]))
+        return AccountBlock(block.tick_ms, equity, position, gross, net, orders[:written])
 
-    def _plan(
-        self,
-        tick_ms: int,
-        price: list[float],
-        ok: list[bool],
-        sums: Sequence[Mapping[str, float]],
-        equity: float,
-    ) -> None:
+    def _settle(self) -> None:
+        """Take over what was filled or has expired since the last plan."""
+        books = self._books
+        for s, order in list(books.pending.items()):
+            one = books.holdings[s]
+            if one["wait"]:
+                continue
+            del books.pending[s]
+            if one["filled"]:
+                books.size[s] += _signed(order)
+
+    def _wait(self, s: int, order: PlannedOrder, mid: float) -> None:
+        """Let an order wait for its fill."""
+        books, signed = self._books, _signed(order)
+        wait(
+            s,
+            self.rules.latency_ticks,
+            float(signed),
+            float(books.size[s] + signed),
+            mid,
+            order.reduce_only,
+            books.totals,
+            books.holdings,
+            books.queue,
+        )
+        books.pending[s] = order
+
+    def _plan(self, market: TickMarket, sums: Sums, equity: float) -> None:
         """Orders for the next sample: closes first, then what the total cap has room for."""
-        rules = self.rules
+        rules, names = self.rules, sums.dtype.names or ()
+        tick_ms, price, ok = market.tick_ms, market.price.tolist(), market.ok.tolist()
         balance = Known(Decimal(repr(equity)), tick_ms)
         wanted = targets(
             balance,
             {
-                symbol: self._demand(row, tick_ms)
-                for symbol, row in zip(self._symbols, sums, strict=True)
+                symbol: self._demand(dict(zip(names, row, strict=True)), tick_ms)
+                for symbol, row in zip(self._symbols, sums.tolist(), strict=True)
             },
             rules.target,
         )
         opens: list[tuple[Decimal, int, PlannedOrder]] = []
-        under_way = {s: pending.order for s, pending in self._pending.items()}
+        under_way = {**self._books.pending}
         for s, symbol in enumerate(self._symbols):
             if not ok[s] or s in under_way:
                 continue
@@ -246,29 +257,28 @@ class Account:
             if planned is None:
                 continue
             if planned.reduce_only:
-                self._pending[s] = _Pending(planned, price[s], rules.latency_ticks)
+                self._wait(s, planned, price[s])
             else:
                 opens.append((planned.size * Decimal(repr(price[s])), s, planned))
         room = self._room(balance.value, price, under_way) if opens else Decimal(0)
         for notional, s, order in sorted(opens, key=lambda x: x[0], reverse=True):
             if notional <= room:
                 room -= notional
-                self._pending[s] = _Pending(order, price[s], rules.latency_ticks)
+                self._wait(s, order, price[s])
 
     def _room(
         self, equity: Decimal, price: list[float], under_way: Mapping[int, PlannedOrder]
     ) -> Decimal:
         """What the total cap has room for: closes of this plan count, opens under way as well."""
-        held = [
-            abs(size) * Decimal(repr(mark))
-            for size, mark in zip(self._size, self._mark, strict=True)
-        ]
+        books = self._books
+        marks = [Decimal(repr(mark)) for mark in books.holdings["mark"].tolist()]
+        held = [abs(size) * mark for size, mark in zip(books.size, marks, strict=True)]
         for s, order in under_way.items():
             if not order.reduce_only:
-                held[s] += order.size * Decimal(repr(self._mark[s]))
-        for s, pending in self._pending.items():
+                held[s] += order.size * marks[s]
+        for s, order in books.pending.items():
             if s not in under_way:
-                held[s] -= pending.order.size * Decimal(repr(price[s]))
+                held[s] -= order.size * Decimal(repr(price[s]))
         cap = self.rules.target.max_total_exposure
         return room_usd(max(equity, Decimal(0)), cap, held, Decimal(0))
 
@@ -279,5 +289,9 @@ class Account:
         notional = target.notional
         if not isinstance(notional, Known):
             return None
-        planned = plan(self._size[s], notional.value, Decimal(repr(price)), self._filters[s])
+        planned = plan(self._books.size[s], notional.value, Decimal(repr(price)), self._filters[s])
         return planned.orders[0] if planned.orders else None
+
+
+def _signed(order: PlannedOrder) -> Decimal:
+    return order.size if order.side == "buy" else -order.size

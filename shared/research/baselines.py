@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from shared.providence._jit import jit
 from shared.providence.step import FILL_DTYPE, Fills
-from shared.research.account import ORDER_DTYPE, AccountBlock
+from shared.research.account import AccountBlock
 from shared.research.errors import ResearchError
 from shared.research.observers import Observer
+from shared.research.quiet import ORDER_DTYPE
 from shared.research.tables import FloatArray
 from shared.research.tick_series import Series
 

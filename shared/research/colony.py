@@ -24,10 +24,10 @@ from shared.providence.kernel import FloatArray
 from shared.providence.market import TickBlock
 from shared.providence.recent import SlidingRecent
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
-from shared.providence.run_state import RUN_DTYPE, Records, join, native, new_records
+from shared.providence.run_state import Records, copied, join, native, new_records
 from shared.providence.shards import Bounds, step_block
 from shared.providence.step import FILL_DTYPE, Fills
-from shared.providence.supervision import conceive, parent_shards, place
+from shared.providence.supervision import PARENT_SHARDS, conceive, parent_shards, place
 
 FILL_ROWS = 1 << 20
 """Fills that one call may write; longer blocks are stepped in several."""
@@ -83,6 +83,7 @@ class Colony:
         self._fills = np.empty(max(FILL_ROWS, plan.desired), dtype=FILL_DTYPE)
         self._ordered = np.empty_like(self._fills)
         self._gone = np.empty_like(self._records)
+        self._parents = new_records(min(PARENT_SHARDS, plan.shard_count) * plan.shard_size)
         self._gone_columns = np.empty(rows, dtype=np.int32)
         self._ended: Sums = np.zeros(len(plan.max_leverage), dtype=aggregate.SUMS_DTYPE)
         self._last_tick = -1
@@ -195,15 +196,14 @@ class Colony:
 
     def _candidates(self) -> Records:
         chosen = parent_shards(self._rng, np.arange(self.plan.shard_count))
-        found = np.empty(len(chosen) * self.plan.shard_size, dtype=RUN_DTYPE)
         count = _gather(
             native(self._records),
             *self._bounds,
             np.array(chosen, dtype=np.int64),
             self.plan.clone_rules.min_trades,
-            native(found),
+            native(self._parents),
         )
-        return found[:count]
+        return self._parents[:count]
 
     def _settle(self, newborns: Records) -> int:
         """Number the newborns and put them into shards; returns how many found room."""
@@ -233,12 +233,8 @@ class Colony:
             native(self._gone),
             self._gone_columns,
         )
-        ended = self._gone[:count].copy()
-        columns = self._gone_columns[:count]
-        results = aggregate.shard_sums(
-            ended, Binding(columns, columns, columns), len(self._counts), self.plan.rules
-        )
-        self._ended = aggregate.merge([self._ended, results])
+        ended = copied(self._gone[:count])
+        aggregate.add_ended(self._ended, ended, self._gone_columns[:count], self.plan.rules)
         return ended
 
 

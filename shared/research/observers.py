@@ -16,7 +16,8 @@ from shared.providence.codes import Reason
 from shared.providence.market import TickBlock
 from shared.providence.run_state import Records, join
 from shared.providence.step import Fills
-from shared.research.account import ORDER_DTYPE, AccountBlock, Orders
+from shared.research.account import AccountBlock, Orders
+from shared.research.quiet import ORDER_DTYPE
 from shared.risk.account_epochs import EpochEnd
 
 DAY_MS: Final = 86_400_000

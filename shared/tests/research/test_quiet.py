@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from decimal import Decimal
 
@@ -12,9 +13,10 @@ from shared.observation import Known
 from shared.providence.aggregate import SUMS_DTYPE
 from shared.reconciliation.demand import demand_of
 from shared.reconciliation.target import targets
+from shared.research.account import Account
 from shared.research.engine import BacktestPlan, run_backtest
 from shared.research.observers import Journal
-from shared.research.quiet import QuietLooks
+from shared.research.quiet import target_shares
 from shared.research.tick_series import TickSeries
 from shared.risk.account_epochs import EpochRules
 from shared.tests.research.samples import MINUTE_MS, plan, walks
@@ -50,20 +52,22 @@ def test_orders_are_those_of_an_account_that_always_asks_its_planner(
         account=replace(base.account, target=target, minimum_trade_usd=Decimal(20)),
         epochs=EpochRules(0.001, 1.0, 5),
     )
-    asked: list[bool] = []
-    may_trade = QuietLooks.may_trade
+    asked: list[int] = []
+    planned = Account._plan
 
-    def counting(*arguments: object) -> bool:
-        asked.append(may_trade(*arguments))  # type: ignore[arg-type]
-        return asked[-1]
+    def counting(*arguments: object) -> None:
+        asked.append(1)
+        planned(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(QuietLooks, "may_trade", counting)
-    quick = orders_and_equity(backtest_plan)
-    monkeypatch.setattr(QuietLooks, "may_trade", lambda *_: True)
+    monkeypatch.setattr(Account, "_plan", counting)
+    quick, quiet_looks = orders_and_equity(backtest_plan), len(asked)
+    monkeypatch.setattr("shared.research.quiet.ERROR", math.inf)
     assert quick == orders_and_equity(backtest_plan)
     assert quick[2] > 30
+    looks = len(asked) - quiet_looks
+    assert looks >= 700 // backtest_plan.rebalance_every
     if "max_total_exposure" not in changes:
-        assert 0.02 < np.mean(asked) < 0.98
+        assert 0.02 < quiet_looks / looks < 0.98
 
 
 @pytest.mark.parametrize("active", [10, 25, 400])
@@ -80,7 +84,7 @@ def test_shares_are_the_targets_of_the_planner(active: int, changes: dict[str, o
         sums[f"{cohort}_wins"] = sums[f"{cohort}_runs"] * rng.random(sums.shape)
         sums[f"{cohort}_sum_win"] = sums[f"{cohort}_wins"] * 0.02
         sums[f"{cohort}_sum_loss"] = (sums[f"{cohort}_runs"] - sums[f"{cohort}_wins"]) * 0.01
-    shares = QuietLooks(target, rules.demand, 10.0, []).shares(sums)
+    shares = target_shares(sums, target, rules.demand)
     for row, share in zip(sums, shares, strict=True):
         wanted = {str(s): Known(demand_of(one, rules.demand), 1) for s, one in enumerate(row)}
         planned = targets(Known(Decimal(1), 1), wanted, target).values()
