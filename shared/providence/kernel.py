@@ -74,24 +74,13 @@ def direction_of(
     if s != s:
         return held
     if interpretation < BREAKOUT:
-        direction = 0
-        if s > dead_band:
-            direction = 1
-        elif s < -dead_band:
-            direction = -1
+        direction = int(s > dead_band) - int(s < -dead_band)
     else:
-        if not s < -dead_band:
-            return 0
-        if past != past or price != price:
+        ordered = s < -dead_band
+        if ordered and (past != past or price != price):
             return held
-        direction = 0
-        if price > past:
-            direction = 1
-        elif price < past:
-            direction = -1
-    if interpretation in (INVERSE, SWING):
-        return -direction
-    return direction
+        direction = (int(price > past) - int(price < past)) * int(ordered)
+    return -direction if interpretation in (INVERSE, SWING) else direction
 
 
 @jit
@@ -356,11 +345,29 @@ def refused(
 
 
 @inlined
+def is_good(ok: bool, price: float, index: float) -> bool:
+    """Whether a sample can be traded at."""
+    return ok and 0.0 < price < math.inf and abs(index) < math.inf
+
+
+@jit
+def good_samples(
+    oks: NDArray[np.bool_], prices: FloatArray, indexes: FloatArray
+) -> NDArray[np.bool_]:
+    """[T, S]: :func:`is_good` of each, asked once for all runs."""
+    good = np.empty_like(oks)
+    for t in range(oks.shape[0]):
+        for s in range(oks.shape[1]):
+            good[t, s] = is_good(oks[t, s], prices[t, s], indexes[t, s])
+    return good
+
+
+@inlined
 def step_run(
     rec: Any,
     tick: int,
     left: bool,
-    ok: bool,
+    good: bool,
     price: float,
     index: float,
     volatility: float,
@@ -371,11 +378,12 @@ def step_run(
 ) -> int:
     """Advance one living run, born before ``tick``, to it; 1 if it wrote ``fill``, else 0.
 
-    ``left``: its symbol is traded no more. Without a good sample nothing of it is looked at.
+    ``left``: its symbol is traded no more. ``good``: see :func:`is_good`; without a good sample
+    nothing of it is looked at.
     """
     if left:
         size, fill_price, reason = closing_order(rec, SYMBOL_LEFT, rules)
-    elif ok and 0.0 < price < math.inf and abs(index) < math.inf:
+    elif good:
         size, fill_price, reason = order_of(rec, tick, price, index, volatility, entropy, rules)
     else:
         entropy, price = math.nan, math.nan
@@ -435,7 +443,7 @@ def step_runs(
             rec,
             tick,
             False,
-            oks[s],
+            is_good(oks[s], prices[s], indexes[s]),
             prices[s],
             indexes[s],
             volatilities[s],
@@ -542,6 +550,7 @@ def step_shards(
     Returns the rows written to ``fills``, which come by shard, then run, then tick.
     """
     swapped, rows = np.empty_like(ticks), np.full(ticks.size, -1)
+    good = good_samples(oks, prices, indexes)
     row = 0
     for t in range(ticks.size):
         swapped[t] = swap_bytes(ticks[t])
@@ -555,26 +564,28 @@ def step_shards(
                 shard_sums[d, s] = blank[s]
         for i in range(starts[k], stops[k]):
             rec, s = records[i], columns[i]
+            # unsigned: no index from the end
+            cell, lookback = np.uint64(cells[i]), np.uint64(lookbacks[i])
+            left, column = s < 0, np.uint64(max(s, 0))
             for t in range(ticks.size):
                 tick = ticks[t]
                 if rec.status == ACTIVE and tick > rec.spawn_tick:
                     rec.tick_be = swapped[t]
-                    left = s < 0
                     count += step_run(
                         rec,
                         tick,
                         left,
-                        not left and oks[t, s],
-                        prices[t, s],
-                        indexes[t, s],
-                        volatilities[t, s],
-                        math.nan if left else entropies[t, cells[i], s],
-                        pasts[t, lookbacks[i], s],
+                        good[t, column],
+                        prices[t, column],
+                        indexes[t, column],
+                        volatilities[t, column],
+                        entropies[t, cell, column],
+                        pasts[t, lookback, column],
                         rules,
                         fills[count],
                     )
-                if rows[t] >= 0 and s >= 0:
-                    add_run(rec, tick, rules, shard_sums[rows[t], s])
+                if rows[t] >= 0 and not left:
+                    add_run(rec, tick, rules, shard_sums[rows[t], column])
         for d in range(shard_sums.shape[0]):
             add_sums(sums[d], shard_sums[d])
     for d in range(sums.shape[0]):
