@@ -137,14 +137,13 @@ def advance_through(
     ``at_ms`` rise beyond ``epoch.last_ms``. Returns the epoch, how it ended, and the number of
     readings taken; the readings after an end are the next epoch's.
     """
+    times, readings = at_ms.tolist(), values.tolist()
     taken = 0
-    while taken < len(values):
-        epoch, skipped = _skip(epoch, at_ms[taken:], values[taken:], rules)
-        taken += skipped
-        if taken == len(values):
+    while taken < len(readings):
+        epoch, taken = _skip(epoch, times, readings, taken, rules)
+        if taken == len(readings):
             break
-        reading = Reading(int(at_ms[taken]), float(values[taken]))
-        epoch, end = advance(epoch, reading, rules)
+        epoch, end = advance(epoch, Reading(times[taken], readings[taken]), rules)
         taken += 1
         if end is not None:
             return epoch, end, taken
@@ -152,37 +151,33 @@ def advance_through(
 
 
 def _skip(
-    epoch: Epoch, at_ms: NDArray[np.int64], values: NDArray[np.float64], rules: EpochRules
+    epoch: Epoch, times: list[int], readings: list[float], first: int, rules: EpochRules
 ) -> tuple[Epoch, int]:
-    """The epoch after the next readings that show no end, and how many those are.
+    """The epoch after the readings from ``first`` on that show no end, and the one that does.
 
     None are skipped where each has to be looked at: while a baseline or an end is under way.
     """
     last, peak = epoch.last, epoch.peak
     if epoch.baseline is None or peak is None or last is None or epoch.pending is not None:
-        return epoch, 0
-    before = np.concatenate([[last.value], values[:-1]])
-    reached = np.minimum(before, values)
-    count = len(values)
-    highest, gain, fall = (
-        max(float(reached.max()), peak.value),
-        1 + rules.threshold,
-        1 - rules.drawdown_reset,
-    )
-    if values.max() >= epoch.baseline * gain or values.min() <= highest * fall:
-        shows = values >= epoch.baseline * gain
-        shows |= values <= np.maximum.accumulate(np.maximum(reached, peak.value)) * fall
-        count = int(np.argmax(shows)) if shows.any() else count
-    if count == 0:
-        return epoch, 0
-    top = int(np.argmax(reached[:count]))
-    if reached[top] > peak.value:
-        first_ms = last.at_ms if top == 0 else int(at_ms[top - 1])
-        peak = Reading(
-            first_ms if before[top] <= values[top] else int(at_ms[top]), float(reached[top])
-        )
-    last = Reading(int(at_ms[count - 1]), float(values[count - 1]))
-    return replace(epoch, peak=peak, last=last, last_ms=last.at_ms), count
+        return epoch, first
+    gain, kept = epoch.baseline * (1 + rules.threshold), 1 - rules.drawdown_reset
+    before_ms, before, highest_ms, highest = last.at_ms, last.value, peak.at_ms, peak.value
+    taken = first
+    while taken < len(readings):
+        now_ms, now = times[taken], readings[taken]
+        reached = min(before, now)
+        higher = reached > highest
+        if now >= gain or now <= (reached if higher else highest) * kept:
+            break
+        if higher:
+            highest_ms, highest = now_ms if now < before else before_ms, reached
+        before_ms, before = now_ms, now
+        taken += 1
+    if taken == first:
+        return epoch, first
+    if highest > peak.value:
+        peak = Reading(highest_ms, highest)
+    return replace(epoch, peak=peak, last=Reading(before_ms, before), last_ms=before_ms), taken
 
 
 def _observe(epoch: Epoch, reading: Reading, rules: EpochRules) -> Epoch:
