@@ -76,11 +76,8 @@ def shard_sums(
 
 def add_ended(total: Sums, records: Records, columns: IntArray, rules: Rules) -> None:
     """Add the sums of runs that have ended (columns of ``total``, 0 or more) to it, in place."""
-    if len(records):
-        tick = int(records["tick"].max())
-        part: Sums = np.zeros(len(total), dtype=SUMS_DTYPE)
-        kernel.add_shard(native(records), columns, tick, rule_numbers(rules), part)
-        kernel.add_sums(total, part)
+    part: Sums = np.zeros(len(total), dtype=SUMS_DTYPE)
+    kernel.add_ended(native(records), columns, rule_numbers(rules), part, total)
 
 
 def merge(shards: Sequence[Sums]) -> Sums:
@@ -103,14 +100,17 @@ def merge(shards: Sequence[Sums]) -> Sums:
 
 def cohorts(row: np.void) -> tuple[CohortSums, CohortSums]:
     """(current, history) of one symbol's sums, as ``sizing.cohort_factor`` takes them."""
-    current, history = (
-        CohortSums(
-            int(row[f"{name}_runs"]),
-            int(row[f"{name}_wins"]),
-            float(row[f"{name}_sum_win"]),
-            float(row[f"{name}_sum_loss"]),
-        )
-        for name in ("current", "history")
+    current = CohortSums(
+        int(row["current_runs"]),
+        int(row["current_wins"]),
+        float(row["current_sum_win"]),
+        float(row["current_sum_loss"]),
+    )
+    history = CohortSums(
+        int(row["history_runs"]),
+        int(row["history_wins"]),
+        float(row["history_sum_win"]),
+        float(row["history_sum_loss"]),
     )
     return current, history
 

@@ -74,51 +74,28 @@ class Recent(NamedTuple):
     """[P]."""
 
 
+@lru_cache(maxsize=8)
 def space_numbers(space: ParameterSpace) -> SpaceNumbers:
     """``space`` with the exact types the functions are compiled for."""
-    spans = (
-        space.theta_quantile,
-        space.dead_band,
-        space.kelly_multiplier,
-        space.max_drawdown,
-        space.take_profit,
-        space.max_duration_secs,
-    )
-    axes = (space.orders, space.delays, space.windows, space.lookbacks)
-    return _space_numbers(
-        tuple(map(tuple, axes)),
-        space.interpretation_weights,
-        tuple(map(tuple, spans)),
-        space.start_balance,
-    )
-
-
-@lru_cache(maxsize=8)
-def _space_numbers(
-    axes: tuple[tuple[int, ...], ...],
-    weights: tuple[float, ...],
-    spans: tuple[Span, ...],
-    start_balance: float,
-) -> SpaceNumbers:
-    orders, delays, windows, lookbacks = (np.array(axis, dtype=np.int64) for axis in axes)
-    chances = np.cumsum(weights)
-    quantile, band, kelly, drawdown, profit, duration = (
-        (float(low), float(high)) for low, high in spans
-    )
+    chances = np.cumsum(space.interpretation_weights)
     return SpaceNumbers(
-        orders,
-        delays,
-        windows,
-        lookbacks,
+        np.array(space.orders, dtype=np.int64),
+        np.array(space.delays, dtype=np.int64),
+        np.array(space.windows, dtype=np.int64),
+        np.array(space.lookbacks, dtype=np.int64),
         chances / chances[-1],
-        quantile,
-        band,
-        kelly,
-        drawdown,
-        profit,
-        duration,
-        float(start_balance),
+        _floats(space.theta_quantile),
+        _floats(space.dead_band),
+        _floats(space.kelly_multiplier),
+        _floats(space.max_drawdown),
+        _floats(space.take_profit),
+        _floats(space.max_duration_secs),
+        float(space.start_balance),
     )
+
+
+def _floats(span: Span) -> Span:
+    return float(span[0]), float(span[1])
 
 
 def clone_numbers(rules: CloneRules) -> CloneNumbers:

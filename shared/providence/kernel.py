@@ -520,6 +520,16 @@ def add_sums(total: Any, part: Any) -> None:
 
 
 @jit
+def add_ended(records: Any, columns: IntArray, rules: RuleNumbers, part: Any, total: Any) -> None:
+    """Add every record to ``part``, as of the latest tick of them all, and that to ``total``."""
+    latest = 0
+    for i in range(records.size):
+        latest = max(latest, swap_bytes(records[i].tick_be))
+    add_shard(records, columns, latest, rules, part)
+    add_sums(total, part)
+
+
+@jit
 def step_shards(
     records: Any,
     starts: NDArray[np.int64],

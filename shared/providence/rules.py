@@ -150,6 +150,10 @@ class ParameterSpace:
         _number(name, "theta_min_samples", self.theta_min_samples, 1, 1_000_000)
         self._check_interpretations()
 
+    def __hash__(self) -> int:
+        """Of the grid alone: the interpretations are a mapping, which has no hash."""
+        return hash((*self.orders, *self.delays, *self.windows, *self.lookbacks))
+
     def _check_interpretations(self) -> None:
         for key, weight in self.interpretations.items():
             if key not in INTERPRETATIONS:

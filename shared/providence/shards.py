@@ -62,23 +62,15 @@ def step_block(
     ValueError
         If shapes do not fit; nothing is changed.
     """
-    require_records(records)
-    ticks, symbols = block.price.shape
-    if len(due) != ticks or len(block.tick_ms) != ticks:
-        raise ValueError(
-            f"{len(due)} due flags and {len(block.tick_ms)} ticks; both must be {ticks}"
-        )
-    if any(len(rows) != len(records) for rows in binding):
-        raise ValueError(f"the binding is of {len(binding.cell)} rows; allowed is {len(records)}")
-    if len(bounds.stops) and not 0 <= bounds.stops.max() <= len(records):
-        raise ValueError(f"the bounds reach row {bounds.stops.max()}; there are {len(records)}")
-    space = bounds.runs * ticks
+    _require_fit(records, bounds, binding, block, due)
+    space = bounds.runs * len(due)
     if fills is None:
         fills = np.empty(space, dtype=FILL_DTYPE)
     elif len(fills) < space:
         raise ValueError(f"there is room for {len(fills)} fills; allowed is {space} or more")
-    wanted = _plain(due, np.bool_)
-    sums: Sums = np.zeros((np.count_nonzero(wanted), symbols), dtype=SUMS_DTYPE)
+    wanted, symbols = _plain(due, np.bool_), block.price.shape[1]
+    shape = (np.count_nonzero(wanted), symbols)
+    sums: Sums = np.zeros(shape, dtype=SUMS_DTYPE)
     blank: Sums = np.zeros(symbols, dtype=SUMS_DTYPE)
     count = kernel.step_shards(
         native(records),
@@ -98,11 +90,30 @@ def step_block(
         fills,
         wanted,
         blank,
-        np.zeros_like(sums),
+        np.zeros(shape, dtype=SUMS_DTYPE),
         blank if ended is None else ended,
         sums,
     )
     return fills[:count], sums
+
+
+def _require_fit(
+    records: Records,
+    bounds: Bounds,
+    binding: Binding,
+    block: TickBlock,
+    due: NDArray[np.bool_],
+) -> None:
+    require_records(records)
+    ticks = len(block.price)
+    if len(due) != ticks or len(block.tick_ms) != ticks:
+        raise ValueError(
+            f"{len(due)} due flags and {len(block.tick_ms)} ticks; both must be {ticks}"
+        )
+    if any(len(rows) != len(records) for rows in binding):
+        raise ValueError(f"the binding is of {len(binding.cell)} rows; allowed is {len(records)}")
+    if len(bounds.stops) and not 0 <= bounds.stops.max() <= len(records):
+        raise ValueError(f"the bounds reach row {bounds.stops.max()}; there are {len(records)}")
 
 
 def _plain(values: NDArray[Scalar], dtype: type[Scalar]) -> NDArray[Scalar]:

@@ -162,10 +162,10 @@ def cohort_factor(
     ):
         if not value >= 0.0:
             raise ValueError(f"{name} is {value}; allowed is 0 or more")
+    if current.runs < MIN_COHORT_RUNS or history.runs < MIN_COHORT_RUNS:
+        return float(probationary_multiplier)
     now = cohort_kelly(current, max_reward_ratio)
     before = cohort_kelly(history, max_reward_ratio)
-    if not (now.is_known and before.is_known):
-        return float(probationary_multiplier)
     change = 0.0
     if before.kelly != 0.0:
         change = (now.kelly - before.kelly) / abs(before.kelly)

@@ -84,26 +84,24 @@ def plan(actual: Decimal, target_usd: Decimal, price: Decimal, filters: PlanFilt
     A target below the venue's minimum notional cannot be held and counts as flat. Sizes are
     rounded toward zero, so that the position never exceeds its target by rounding.
     """
-    for name, value in (
-        ("actual", actual),
-        ("target_usd", target_usd),
-        ("price", price),
-    ):
-        if not value.is_finite():
-            raise ValueError(f"{name} is {value}; a finite number is needed to plan")
-    if price <= 0:
-        raise ValueError(f"price is {price}; a number greater than 0 is needed to plan")
+    if not (actual.is_finite() and target_usd.is_finite() and price.is_finite() and price > 0):
+        raise ValueError(_refusal(actual, target_usd, price))
     target = target_size(target_usd, price, filters.order)
     gap_usd = abs(target - actual) * price
     move = _move(actual, target)
-    match move:
-        case Move.STAY:
-            return Plan(move, actual, target, gap_usd, (), "the position is at its target")
-        case Move.CLOSE | Move.REVERSE:
-            order = PlannedOrder("close", _side(-actual), abs(actual))
-            return Plan(move, actual, target, gap_usd, (order,))
-        case _:
-            return _change(move, actual, target, price, filters)
+    if move is Move.STAY:
+        return Plan(move, actual, target, gap_usd, (), "the position is at its target")
+    if move is Move.CLOSE or move is Move.REVERSE:
+        order = PlannedOrder("close", _side(-actual), abs(actual))
+        return Plan(move, actual, target, gap_usd, (order,))
+    return _change(move, actual, target, gap_usd, price, filters)
+
+
+def _refusal(actual: Decimal, target_usd: Decimal, price: Decimal) -> str:
+    for name, value in (("actual", actual), ("target_usd", target_usd), ("price", price)):
+        if not value.is_finite():
+            return f"{name} is {value}; a finite number is needed to plan"
+    return f"price is {price}; a number greater than 0 is needed to plan"
 
 
 def target_size(target_usd: Decimal, price: Decimal, filters: OrderFilters) -> Decimal:
@@ -126,14 +124,18 @@ def _move(actual: Decimal, target: Decimal) -> Move:
 
 
 def _change(
-    move: Move, actual: Decimal, target: Decimal, price: Decimal, filters: PlanFilters
+    move: Move,
+    actual: Decimal,
+    target: Decimal,
+    gap_usd: Decimal,
+    price: Decimal,
+    filters: PlanFilters,
 ) -> Plan:
     delta = _toward_zero(target - actual, filters.order.lot)
-    gap_usd = abs(target - actual) * price
-    if abs(delta) * price < filters.smallest_usd:
+    change_usd, smallest_usd = abs(delta) * price, filters.smallest_usd
+    if change_usd < smallest_usd:
         reason = (
-            f"the change of {abs(delta) * price:.2f} USD is below the minimum of "
-            f"{filters.smallest_usd:.2f} USD"
+            f"the change of {change_usd:.2f} USD is below the minimum of {smallest_usd:.2f} USD"
         )
         return Plan(move, actual, target, gap_usd, (), reason)
     leg: Leg = "close" if move is Move.REDUCE else "open"

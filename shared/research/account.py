@@ -20,7 +20,6 @@ from shared.observation import Known, Observation
 from shared.providence.aggregate import Sums
 from shared.providence.market import TickBlock
 from shared.providence.run_state import copied
-from shared.providence.step import TickMarket
 from shared.reconciliation.demand import DemandRules, demand_of
 from shared.reconciliation.exposure import room_usd
 from shared.reconciliation.plan import PlanFilters, PlannedOrder, plan
@@ -205,7 +204,7 @@ class Account:
             if books.pending:
                 self._settle()
             if asks:
-                self._plan(block.at(t - 1), sums[look - 1], float(equity[t - 1]))
+                self._plan(block, t - 1, sums[look - 1], float(equity[t - 1]))
         return AccountBlock(block.tick_ms, equity, position, gross, net, orders[:written])
 
     def _settle(self) -> None:
@@ -235,10 +234,10 @@ class Account:
         )
         books.pending[s] = order
 
-    def _plan(self, market: TickMarket, sums: Sums, equity: float) -> None:
+    def _plan(self, block: TickBlock, t: int, sums: Sums, equity: float) -> None:
         """Orders for the next sample: closes first, then what the total cap has room for."""
         rules, names = self.rules, sums.dtype.names or ()
-        tick_ms, price, ok = market.tick_ms, market.price.tolist(), market.ok.tolist()
+        tick_ms, price, ok = int(block.tick_ms[t]), block.price[t].tolist(), block.ok[t].tolist()
         balance = Known(Decimal(repr(equity)), tick_ms)
         wanted = targets(
             balance,

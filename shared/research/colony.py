@@ -31,6 +31,8 @@ from shared.providence.supervision import PARENT_SHARDS, conceive, parent_shards
 
 FILL_ROWS = 1 << 20
 """Fills that one call may write; longer blocks are stepped in several."""
+DIGIT_BITS = 8
+DIGITS = 1 << DIGIT_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,27 +244,29 @@ class Colony:
 def _by_tick(fills: Any, first_tick: int, interval_ms: int, ticks: int, ordered: Any) -> None:
     """Copy ``fills`` (in any order) to ``ordered`` (by tick, run).
 
-    A radix sort of row numbers: run ids by 11 bits at a time, the tick last.
+    A radix sort of row numbers: run ids by a digit at a time, the tick last.
     """
     count = fills.size
     rows, other = np.arange(count), np.empty(count, dtype=np.int64)
-    most = np.int64(0)
+    least, most = np.int64(0), np.int64(0)
+    if count:
+        least = most = fills[0].run_id
     for i in range(count):
-        most = max(most, fills[i].run_id)
-    starts = np.empty(2049, dtype=np.int64)
+        least, most = min(least, fills[i].run_id), max(most, fills[i].run_id)
+    starts = np.empty(DIGITS + 1, dtype=np.int64)
     shift = np.int64(0)
-    while most >> shift:
+    while (most - least) >> shift:
         starts[:] = 0
         for i in range(count):
-            starts[((fills[i].run_id >> shift) & 2047) + 1] += 1
-        for digit in range(2048):
+            starts[(((fills[i].run_id - least) >> shift) & (DIGITS - 1)) + 1] += 1
+        for digit in range(DIGITS):
             starts[digit + 1] += starts[digit]
         for k in range(count):
-            digit = (fills[rows[k]].run_id >> shift) & 2047
+            digit = ((fills[rows[k]].run_id - least) >> shift) & (DIGITS - 1)
             other[starts[digit]] = rows[k]
             starts[digit] += 1
         rows, other = other, rows
-        shift += np.int64(11)
+        shift += np.int64(DIGIT_BITS)
     tick_starts = np.zeros(ticks + 1, dtype=np.int64)
     for i in range(count):
         tick_starts[(fills[i].tick - first_tick) // interval_ms + 1] += 1

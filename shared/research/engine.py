@@ -227,9 +227,10 @@ class _Loop:
 
     def _piece(self, piece: TickBlock, due: NDArray[np.bool_]) -> None:
         """Ticks between two calls of the supervisor; an epoch that ends is acted on at the next."""
-        while len(piece.tick_ms):
+        taken = self._stretch(piece, due)
+        while taken < len(due):
+            piece, due = piece.cut(taken, len(due)), due[taken:]
             taken = self._stretch(piece, due)
-            piece, due = piece.cut(taken, len(piece.tick_ms)), due[taken:]
 
     def _stretch(self, piece: TickBlock, due: NDArray[np.bool_]) -> int:
         """Ticks up to the end of the account's epoch, or all; returns how many."""

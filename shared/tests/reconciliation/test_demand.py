@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.observation import Known, Unknown
@@ -54,6 +54,7 @@ def test_shards_add_up_and_the_oldest_dates_the_sum() -> None:
     assert found["BTC"].value.factor == 0.5
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.dictionaries(
