@@ -101,12 +101,17 @@ def _find(keys: KeyArray, rows: IntArray, key: int) -> int:
 def _bind(
     records: Any,
     ranges: NDArray[np.float64],
-    cells: _Index,
-    lookbacks: _Index,
-    products: _Index,
-    binding: Binding,
+    cell_keys: KeyArray,
+    cell_rows: IntArray,
+    lookback_keys: KeyArray,
+    lookback_rows: IntArray,
+    product_keys: KeyArray,
+    product_rows: IntArray,
+    cells: IntArray,
+    lookbacks: IntArray,
+    columns: IntArray,
 ) -> tuple[int, int]:
-    """Fill ``binding``; (run, fault) of the first run that is refused, else (-1, -1)."""
+    """Fill the last three; (run, fault) of the first run that is refused, else (-1, -1)."""
     for i in range(records.size):
         rec = records[i]
         values = (
@@ -126,13 +131,13 @@ def _bind(
                 return i, fault
         order, delay, window = np.int64(rec.order), np.int64(rec.delay), np.int64(rec.window)
         key = int((order << 48) | (delay << 32) | window)
-        binding.cell[i] = _find(cells.keys, cells.rows, key)
-        if binding.cell[i] < 0:
+        cells[i] = _find(cell_keys, cell_rows, key)
+        if cells[i] < 0:
             return i, _NO_CELL
-        binding.lookback[i] = _find(lookbacks.keys, lookbacks.rows, rec.lookback)
-        if binding.lookback[i] < 0:
+        lookbacks[i] = _find(lookback_keys, lookback_rows, rec.lookback)
+        if lookbacks[i] < 0:
             return i, _NO_LOOKBACK
-        binding.column[i] = _find(products.keys, products.rows, rec.product_id)
+        columns[i] = _find(product_keys, product_rows, rec.product_id)
     return -1, -1
 
 
@@ -149,10 +154,10 @@ def bind(records: Records, grid: Grid, product_columns: Mapping[int, int]) -> Bi
     """
     require_records(records)
     count = len(records)
-    binding = Binding(*(np.empty(count, dtype=np.int32) for _ in range(3)))
+    binding = Binding(*np.empty((3, count), dtype=np.int32))
     cells, lookbacks = _grid_index(grid)
     products = _product_index(tuple(product_columns.items()))
-    run, fault = _bind(native(records), _RANGES, cells, lookbacks, products, binding)
+    run, fault = _bind(native(records), _RANGES, *cells, *lookbacks, *products, *binding)
     if run >= 0:
         raise ValueError(f"run {records[run]['run_id']}: {_fault_text(records[run], fault)}")
     return binding

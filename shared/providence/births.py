@@ -250,17 +250,19 @@ def draw(rng: Generator, records: Any, space: SpaceNumbers, recent: Recent, room
 
 
 @jit
-def parent_weights(records: Any, now_ms: int, rules: CloneNumbers) -> tuple[Places, FloatArray]:
-    """Rows of the runs that may have clones, and the probability of each to have the next one.
+def parent_weights(
+    records: Any, candidates: Places, now_ms: int, rules: CloneNumbers
+) -> tuple[Places, FloatArray]:
+    """Those of the rows ``candidates`` that may have clones, and how probably each has the next.
 
     Such a run is active, old enough and has enough closed trades. Its log-growth per hour counts
     ``trades / (trades + shrinkage)``, the mean of all of them the rest; what is not positive has
     weight 0, and if none is, all have.
     """
-    rows = np.empty(records.size, dtype=np.int64)
-    rates, owns = np.empty(records.size), np.empty(records.size)
+    rows = np.empty(candidates.size, dtype=np.int64)
+    rates, owns = np.empty(candidates.size), np.empty(candidates.size)
     count, mean = 0, 0.0
-    for i in range(records.size):
+    for i in candidates:
         rec = records[i]
         age_ms = now_ms - rec.spawn_tick
         if rec.status != ACTIVE or rec.exit_at_tick != 0 or rec.trades < rules.min_trades:
@@ -462,6 +464,7 @@ def conceive(
     rng: Generator,
     records: Any,
     parents: Any,
+    candidates: Places,
     clones: int,
     space: SpaceNumbers,
     rules: CloneNumbers,
@@ -470,8 +473,11 @@ def conceive(
     leverage: FloatArray,
     tick: int,
 ) -> int:
-    """Newborns into ``records``, first at most ``clones`` clones, then fresh; returns how many."""
-    fit, weights = parent_weights(parents, tick, rules)
+    """Newborns into ``records``, first at most ``clones`` clones, then fresh; returns how many.
+
+    Parents are looked for among the rows ``candidates`` of ``parents``.
+    """
+    fit, weights = parent_weights(parents, candidates, tick, rules)
     rows = choose_parents(rng, parents, fit, weights, clones, recent.product_ids, room)
     mutate(rng, records[: rows.size], parents, rows, space, rules, recent)
     left = room.copy()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -26,6 +26,18 @@ PARENT_SHARDS: Final = 16
 """Shards whose runs are looked at for parents in one call, chosen anew each time."""
 
 
+class Candidates(NamedTuple):
+    """Runs among which parents are looked for: ``rows`` of ``records``, in the order of looking."""
+
+    records: Records
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, records: Records) -> Candidates:
+        """All of ``records``."""
+        return cls(records, np.arange(len(records)))
+
+
 def symbol_cap(desired: int, space: ParameterSpace, symbols: int) -> int:
     """Most runs one symbol may have; never so few that the population cannot be filled."""
     if symbols < 1:
@@ -39,7 +51,7 @@ def conceive(
     space: ParameterSpace,
     clone_rules: CloneRules,
     symbol_counts: Mapping[int, int],
-    candidates: Callable[[], Records],
+    candidates: Callable[[], Candidates],
     recent: Recent,
     max_leverage: Mapping[int, float],
     *,
@@ -58,7 +70,7 @@ def conceive(
     symbol_counts: active runs per product id, absent = 0.
     recent: values from which thresholds are drawn; its products are open for new runs, and one
         without enough values is passed over.
-    candidates: runs among which parents are looked for; asked only if a clone is due.
+    candidates: where parents are looked for; asked only if a clone is due.
     max_leverage: of each product of ``recent``, > 0.
     desired: size of the whole population, which the caps refer to.
     spawn_tick: ms; also the time at which the age of parents is judged.
@@ -69,12 +81,13 @@ def conceive(
     stores them knows the ids.
     """
     clones_due = int(rng.binomial(count, clone_rules.clonal_fraction))
-    known = candidates() if clones_due else new_records(0)
+    known = candidates() if clones_due else Candidates.of(new_records(0))
     newborns = new_records(count)
     born = births.conceive(
         rng,
         native(newborns),
-        native(known),
+        native(known.records),
+        known.rows,
         clones_due,
         births.space_numbers(space),
         births.clone_numbers(clone_rules),

@@ -27,7 +27,7 @@ from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import Records, copied, join, native, new_records
 from shared.providence.shards import Bounds, step_block
 from shared.providence.step import FILL_DTYPE, Fills
-from shared.providence.supervision import PARENT_SHARDS, conceive, parent_shards, place
+from shared.providence.supervision import Candidates, conceive, parent_shards, place
 
 FILL_ROWS = 1 << 20
 """Fills that one call may write; longer blocks are stepped in several."""
@@ -85,7 +85,7 @@ class Colony:
         self._fills = np.empty(max(FILL_ROWS, plan.desired), dtype=FILL_DTYPE)
         self._ordered = np.empty_like(self._fills)
         self._gone = np.empty_like(self._records)
-        self._parents = new_records(min(PARENT_SHARDS, plan.shard_count) * plan.shard_size)
+        self._rows = np.empty(rows, dtype=np.int64)
         self._gone_columns = np.empty(rows, dtype=np.int32)
         self._ended: Sums = np.zeros(len(plan.max_leverage), dtype=aggregate.SUMS_DTYPE)
         self._last_tick = -1
@@ -196,16 +196,10 @@ class Colony:
         )
         return Supervised(ended, self._settle(newborns))
 
-    def _candidates(self) -> Records:
+    def _candidates(self) -> Candidates:
         chosen = parent_shards(self._rng, np.arange(self.plan.shard_count))
-        count = _gather(
-            native(self._records),
-            *self._bounds,
-            np.array(chosen, dtype=np.int64),
-            self.plan.clone_rules.min_trades,
-            native(self._parents),
-        )
-        return self._parents[:count]
+        count = _rows_of(np.array(chosen, dtype=np.int64), *self._bounds, self._rows)
+        return Candidates(self._records, self._rows[:count])
 
     def _settle(self, newborns: Records) -> int:
         """Number the newborns and put them into shards; returns how many found room."""
@@ -279,21 +273,18 @@ def _by_tick(fills: Any, first_tick: int, interval_ms: int, ticks: int, ordered:
 
 
 @jit
-def _gather(
-    records: Any,
+def _rows_of(
+    shards: NDArray[np.int64],
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
-    shards: NDArray[np.int64],
-    min_trades: int,
-    found: Any,
+    rows: NDArray[np.int64],
 ) -> int:
-    """Copy what may be a parent from ``shards``, in order, to ``found``; returns how many."""
+    """Write the rows of ``shards``, in order, to ``rows``; returns how many."""
     count = 0
     for k in shards:
-        for i in range(starts[k], stops[k]):
-            if records[i].trades >= min_trades:
-                found[count] = records[i]
-                count += 1
+        for row in range(starts[k], stops[k]):
+            rows[count] = row
+            count += 1
     return count
 
 

@@ -21,7 +21,7 @@ from shared.providence.entropy import sliding_entropy
 from shared.providence.recent import Recent, sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import Records, new_records
-from shared.providence.supervision import conceive
+from shared.providence.supervision import Candidates, conceive
 from shared.storage.products import Product, ProductStore
 
 FIRST_TICK_MS = 1_700_000_000_000
@@ -69,7 +69,7 @@ def fresh_runs(
         parameter_space,
         NO_CLONES,
         symbol_counts or {},
-        lambda: new_records(0),
+        lambda: Candidates.of(new_records(0)),
         recent,
         max_leverage,
         desired=count if desired is None else desired,

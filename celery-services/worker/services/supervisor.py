@@ -23,7 +23,13 @@ from shared.providence.entropy import SlidingEntropy
 from shared.providence.recent import Recent, sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace
 from shared.providence.run_state import Records, join
-from shared.providence.supervision import ENTROPY_SAMPLES, conceive, parent_shards, place
+from shared.providence.supervision import (
+    ENTROPY_SAMPLES,
+    Candidates,
+    conceive,
+    parent_shards,
+    place,
+)
 from shared.storage.products import Product, ProductStore
 
 SHRINK_REASON = "shrink"
@@ -152,14 +158,14 @@ class Supervisor:
         ]
         return sorted_entropy(np.stack(entropy, axis=1), space, window.product_ids.tolist())
 
-    def _candidates(self) -> Records:
+    def _candidates(self) -> Candidates:
         """Runs of some shards, as Redis has them."""
         shard_ids = np.array([shard.shard_id for shard in self._runs.shards()])
         found = []
         for shard_id in parent_shards(self._rng, shard_ids):
             records, there = self._states.load(self._runs.members(shard_id).run_ids)
             found.append(records[there])
-        return join(found)
+        return Candidates.of(join(found))
 
 
 def open_products(engine: Engine, symbols: Collection[str]) -> list[Product]:

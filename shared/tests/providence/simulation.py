@@ -15,7 +15,7 @@ from shared.providence.recent import sorted_entropy
 from shared.providence.rules import CloneRules, ParameterSpace, Rules
 from shared.providence.run_state import Records, new_records
 from shared.providence.step import Grid, TickMarket, step
-from shared.providence.supervision import conceive
+from shared.providence.supervision import Candidates, conceive
 from shared.tests.providence.samples import bind_all, count_symbols, markets
 
 REMEMBERED_TICKS = 300
@@ -40,7 +40,7 @@ def _refill(
         space,
         clone_rules,
         count_symbols(active),
-        lambda: active,
+        lambda: Candidates.of(active),
         sorted_entropy(recent[:, :, None], space, [product_id]),
         {product_id: 5.0},
         desired=len(slots),

@@ -16,7 +16,7 @@ from shared.providence.ledger import log_growth
 from shared.providence.recent import Recent, sorted_entropy
 from shared.providence.run_state import LAYOUT, Records, join, native, new_records
 from shared.providence.step import Grid, bind
-from shared.providence.supervision import conceive, symbol_cap
+from shared.providence.supervision import Candidates, conceive, symbol_cap
 from shared.testing.run_world import fresh_runs
 from shared.tests.providence.samples import count_symbols, make_clone_rules, make_space, plain_run
 
@@ -231,7 +231,7 @@ def _weights(records: Records, now_ms: int, **changes: Any) -> NDArray[np.float6
     """Of every record."""
     weights = np.zeros(len(records))
     rules = births.clone_numbers(make_clone_rules(**changes))
-    rows, fit = births.parent_weights(native(records), now_ms, rules)
+    rows, fit = births.parent_weights(native(records), np.arange(len(records)), now_ms, rules)
     weights[rows] = fit
     return weights
 
@@ -302,7 +302,7 @@ def _conceive(
     active: Records,
     desired: int,
     *,
-    candidates: Callable[[], Records] | None = None,
+    candidates: Callable[[], Candidates] | None = None,
     **changes: Any,
 ) -> Records:
     return conceive(
@@ -311,7 +311,7 @@ def _conceive(
         make_space(max_symbol_share=0.3),
         make_clone_rules(**{"min_parent_age_secs": 0.0} | changes),
         count_symbols(active),
-        candidates or (lambda: active),
+        candidates or (lambda: Candidates.of(active)),
         sorted_entropy(RECENT, SPACE, IDS),
         LEVERAGE,
         desired=desired,
@@ -343,7 +343,7 @@ def test_without_parents_every_vacancy_is_fresh() -> None:
 
 
 def test_parents_are_looked_for_only_when_a_clone_is_due() -> None:
-    def unasked() -> Records:
+    def unasked() -> Candidates:
         raise AssertionError("no clone is due")
 
     born = _conceive(20, _parents(40), 100, candidates=unasked, clonal_fraction=0.0)
