@@ -59,6 +59,15 @@ def swap_bytes(value: int) -> int:
     return int(swapped)
 
 
+@jit
+def lived_ms(records: Any) -> int:
+    """Time by which the runs have been stepped, in all."""
+    lived = 0
+    for i in range(records.size):
+        lived += swap_bytes(records[i].tick_be) - records[i].spawn_tick
+    return lived
+
+
 @inlined
 def direction_of(
     interpretation: int,

@@ -76,7 +76,9 @@ class Colony:
         rows = plan.shard_count * plan.shard_size
         starts = np.arange(plan.shard_count, dtype=np.int64) * plan.shard_size
         self._records = new_records(rows)
-        self._kept = np.empty_like(self._records)
+        # as bytes: a copy of fields is many times slower
+        self._bytes = self._records.view(np.uint8)
+        self._kept = np.empty_like(self._bytes)
         self._kept_tick = -1
         self._bounds = Bounds(starts, starts.copy())
         self._binding = Binding(*(np.zeros(rows, dtype=np.int32) for _ in range(3)))
@@ -141,13 +143,12 @@ class Colony:
 
     def keep(self) -> None:
         """Remember every run as it is, for :meth:`take_back`."""
-        # as bytes: a copy of fields is many times slower
-        np.copyto(self._kept.view(np.uint8), self._records.view(np.uint8))
+        np.copyto(self._kept, self._bytes)
         self._kept_tick = self._last_tick
 
     def take_back(self) -> None:
         """Undo every :meth:`advance` since :meth:`keep`."""
-        np.copyto(self._records.view(np.uint8), self._kept.view(np.uint8))
+        np.copyto(self._bytes, self._kept)
         self._last_tick = self._kept_tick
 
     def give_height(self, height: int, at_tick: int) -> Records:
@@ -261,13 +262,15 @@ def _by_tick(fills: Any, first_tick: int, interval_ms: int, ticks: int, ordered:
             starts[digit] += 1
         rows, other = other, rows
         shift += np.int64(DIGIT_BITS)
+    places = np.empty(count, dtype=np.int64)
     tick_starts = np.zeros(ticks + 1, dtype=np.int64)
     for i in range(count):
-        tick_starts[(fills[i].tick - first_tick) // interval_ms + 1] += 1
+        places[i] = (fills[i].tick - first_tick) // interval_ms
+        tick_starts[places[i] + 1] += 1
     for t in range(ticks):
         tick_starts[t + 1] += tick_starts[t]
     for k in range(count):
-        t = (fills[rows[k]].tick - first_tick) // interval_ms
+        t = places[rows[k]]
         ordered[tick_starts[t]] = fills[rows[k]]
         tick_starts[t] += 1
 

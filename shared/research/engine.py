@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.config import Settings
+from shared.providence import kernel
 from shared.providence.codes import Status
 from shared.providence.kernel import FloatArray
 from shared.providence.market import MarketSeries, TickBlock
-from shared.providence.run_state import Records
+from shared.providence.rules import Rules
+from shared.providence.run_state import Records, native
 from shared.providence.supervision import ENTROPY_SAMPLES
 from shared.reconciliation.demand import DemandRules
 from shared.reconciliation.target import TargetRules
@@ -102,53 +104,42 @@ def plan_of(
         If a number is out of range, or costs are 0 without being meant to.
     """
     desired = settings.providence.desired_run_count if runs is None else runs
-    if not 1 <= desired <= 1_000_000:
-        raise ResearchError(f"runs is {desired}; allowed is 1 to 1,000,000")
-    if not 100.0 <= balance_usd <= 1e9:
-        raise ResearchError(f"the balance is {balance_usd} USD; allowed is 100 to 1e9")
-    if not 0.0 <= latency_secs <= 86_400.0:
-        raise ResearchError(f"the latency is {latency_secs:g} s; allowed is 0 to 86,400")
+    _require_within("runs is {}", desired, 1, 1_000_000)
+    _require_within("the balance is {} USD", balance_usd, 100.0, 1e9)
+    _require_within("the latency is {:g} s", latency_secs, 0.0, 86_400.0)
     rules = settings.rules()
-    fee = rules.taker_fee_rate if fee_bps is None else fee_bps / 10_000
-    slippage = rules.slippage_rate if slippage_bps is None else slippage_bps / 10_000
-    if free_of_costs:
-        fee = slippage = 0.0
-    elif not (0.0 < fee <= 0.01 and 0.0 < slippage <= 0.01):
-        raise ResearchError(
-            f"fee and slippage are {fee * 10_000:g} and {slippage * 10_000:g} bps; allowed is more "
-            "than 0 and at most 100, because what trades for nothing proves nothing"
-        )
+    fee, slippage = 0.0, 0.0
+    if not free_of_costs:
+        fee = rules.taker_fee_rate if fee_bps is None else fee_bps / 10_000
+        slippage = rules.slippage_rate if slippage_bps is None else slippage_bps / 10_000
+        _require_costs(fee, slippage)
     schedules, engine = settings.celery.schedules, settings.reconciliation_engine
-    colony = ColonyPlan(
-        desired=desired,
-        spawn_batch=settings.providence.spawn_batch,
-        shard_size=settings.providence.iteration_batch_size,
-        interval_ms=interval_ms,
-        space=settings.parameter_space(),
-        clone_rules=settings.clone_rules(),
-        rules=replace(rules, taker_fee_rate=fee, slippage_rate=slippage),
-        max_leverage={c + 1: market.max_leverage for c, market in enumerate(markets)},
-    )
-    supervise = supervise_secs
-    if supervise is None:
-        supervise = max(schedules.providence_supervisor, SUPERVISE_TICKS * interval_ms / 1000)
-    rebalance = engine.rebalance_frequency if rebalance_secs is None else rebalance_secs
+    if supervise_secs is None:
+        supervise_secs = max(schedules.providence_supervisor, SUPERVISE_TICKS * interval_ms / 1000)
+    if rebalance_secs is None:
+        rebalance_secs = engine.rebalance_frequency
     return BacktestPlan(
-        colony,
+        _colony_plan(
+            settings,
+            desired,
+            interval_ms,
+            replace(rules, taker_fee_rate=fee, slippage_rate=slippage),
+            {c + 1: market.max_leverage for c, market in enumerate(markets)},
+        ),
         replace(
             _account_rules(settings, desired, balance_usd, fee, slippage),
             latency_ticks=max(1, math.ceil(latency_secs * 1000 / interval_ms)),
         ),
         tuple(markets),
-        supervise_every=max(1, round(supervise * 1000 / interval_ms)),
-        rebalance_every=max(1, round(rebalance * 1000 / interval_ms)),
+        supervise_every=_in_ticks(supervise_secs, interval_ms),
+        rebalance_every=_in_ticks(rebalance_secs, interval_ms),
         seed=seed,
         epochs=EpochRules(
             threshold=settings.take_profit.threshold,
             drawdown_reset=settings.take_profit.drawdown_reset,
             baseline_samples=settings.take_profit.baseline_samples,
         ),
-        read_every=max(1, round(schedules.update_balance * 1000 / interval_ms)),
+        read_every=_in_ticks(schedules.update_balance, interval_ms),
     )
 
 
@@ -282,8 +273,7 @@ class _Loop:
 
     def end(self, runs: Records) -> None:
         """Count runs that will not be stepped again."""
-        lives = runs["tick"].astype(np.int64) - runs["spawn_tick"]
-        self.run_bars += int(lives.sum()) // self._plan.colony.interval_ms
+        self.run_bars += kernel.lived_ms(native(runs)) // self._plan.colony.interval_ms
         for observer in self._observers:
             observer.ended(runs)
 
@@ -295,6 +285,42 @@ def _pieces(supervised: NDArray[np.bool_], most: int) -> Iterator[tuple[int, int
         while first < end:
             yield first, min(first + most, end)
             first = min(first + most, end)
+
+
+def _in_ticks(seconds: float, interval_ms: int) -> int:
+    return max(1, round(seconds * 1000 / interval_ms))
+
+
+def _require_within(what: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ResearchError(f"{what.format(value)}; allowed is {low:,.10g} to {high:,.10g}")
+
+
+def _require_costs(fee: float, slippage: float) -> None:
+    if not (0.0 < fee <= 0.01 and 0.0 < slippage <= 0.01):
+        raise ResearchError(
+            f"fee and slippage are {fee * 10_000:g} and {slippage * 10_000:g} bps; allowed is more "
+            "than 0 and at most 100, because what trades for nothing proves nothing"
+        )
+
+
+def _colony_plan(
+    settings: Settings,
+    desired: int,
+    interval_ms: int,
+    rules: Rules,
+    max_leverage: dict[int, float],
+) -> ColonyPlan:
+    return ColonyPlan(
+        desired=desired,
+        spawn_batch=settings.providence.spawn_batch,
+        shard_size=settings.providence.iteration_batch_size,
+        interval_ms=interval_ms,
+        space=settings.parameter_space(),
+        clone_rules=settings.clone_rules(),
+        rules=rules,
+        max_leverage=max_leverage,
+    )
 
 
 def _account_rules(

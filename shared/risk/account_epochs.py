@@ -177,7 +177,9 @@ def _skip(
         return epoch, first
     if highest > peak.value:
         peak = Reading(highest_ms, highest)
-    return replace(epoch, peak=peak, last=Reading(before_ms, before), last_ms=before_ms), taken
+    last = Reading(before_ms, before)
+    after = Epoch((), epoch.baseline, peak, last, before_ms, epoch.flows_until_ms)
+    return after, taken
 
 
 def _observe(epoch: Epoch, reading: Reading, rules: EpochRules) -> Epoch:
