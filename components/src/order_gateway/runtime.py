@@ -43,6 +43,8 @@ MODE_INTERVAL_SECS = 1.0
 """How often is looked whether the account's mode is to be asked for."""
 FILLS_SPACING_SECS = 1.0
 """However many hints come, the fills are not read more often than this."""
+HINTS_TOGETHER_SECS = 0.3
+"""An order hints twice, by its reply and by the stream; so do the others of one look."""
 RETRY_SECS = 1.0
 RECENT_ORDERS = 1_000
 JOIN_SECS = 15.0
@@ -238,7 +240,8 @@ class Runtime:
                     whole_at = now
             self._stop.wait(FILLS_SPACING_SECS)
             due_secs = whole_at + self.fills_interval_secs - time.monotonic()
-            self.traded.wait(max(due_secs, 0.0) if self._recovered else RETRY_SECS)
+            if self.traded.wait(max(due_secs, 0.0) if self._recovered else RETRY_SECS):
+                self._stop.wait(HINTS_TOGETHER_SECS)
 
     def _fills_whole(self) -> None:
         self.emergency.import_all()  # or their fills would look like someone else's
