@@ -145,13 +145,15 @@ def test_all_others_heal_when_they_are_killed_together(checkout: Path) -> None:
 
 
 def test_backup_is_restored(checkout: Path) -> None:
+    filled = _number(checkout, FILLED)
     saved = _run("make", "backup", "TO=backups/test", folder=checkout)
     assert saved.returncode == 0, saved.stderr
     assert _number(checkout, "SELECT COUNT(*) FROM backups") == 1
-    filled = _number(checkout, FILLED)
     refused = _run("make", "restore", "FROM=backups/test", folder=checkout)
     assert refused.returncode != 0
     assert "YES=yes" in refused.stderr
     restored = _run("make", "restore", "FROM=backups/test", "YES=yes", folder=checkout)
     assert restored.returncode == 0, restored.stderr
     assert _number(checkout, FILLED) >= filled > 0
+    # The note of a backup is made after it, so what was restored does not have it.
+    assert _number(checkout, "SELECT COUNT(*) FROM backups") == 0
