@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 
 import structlog
@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from order_gateway.audit_writer import AuditWriter
 from order_gateway.ledger import Moved, TransferReader
 from shared.database import UnitOfWork
+from shared.exchange.ledger_updates import LedgerUpdate
 from shared.exchange.precision import plain
 from shared.risk.day_start import DayStart, ValueReading, day_begin_ms, day_starts, utc_day
 from shared.risk.limits import DayBaseline
@@ -59,8 +60,9 @@ class DayKeeper:
         now_ms = self._clock_ms()
         worth: list[tuple[Decimal, DayStart, Moved]] = []
         for start in self._starts(day_begin_ms(now_ms), now):
-            moved = Moved(Decimal(0)) if start.reading == now else self._moved(start.reading, now)
+            moved = Moved(Decimal(0)) if start.reading == now else self._read(start.reading, now)
             worth.append((start.reading.usd + moved.usd, start, moved))
+        self._report({update for *_, moved in worth for update in moved.unknown})
         usd, start, moved = max(worth, key=lambda one: one[0])
         baseline = DayBaseline(utc_day(now_ms), usd)
         self._store(baseline, now, f"{start.source}, at {start.reading.at_ms}")
@@ -77,7 +79,8 @@ class DayKeeper:
 
     def shift(self, state: RiskState, baseline: DayBaseline, now: ValueReading) -> DayBaseline:
         """Add to the baseline what ``now`` already contains of transfers; ``VenueError``."""
-        moved = self._moved(state.ledger_cursor or now, now)
+        moved = self._read(state.ledger_cursor or now, now)
+        self._report(moved.unknown)
         shifted = DayBaseline(baseline.day, baseline.account_value + moved.usd)
         self._store(shifted, now, f"transfers of {moved.usd} USD" if moved.usd else None)
         if moved.usd:
@@ -92,20 +95,22 @@ class DayKeeper:
             first = now
         return day_starts(begin_ms, first, before)
 
-    def _moved(self, since: ValueReading, now: ValueReading) -> Moved:
-        moved = self._transfers.between(since, now)
-        self._ledger_read_at = time.monotonic()
-        for update in moved.unknown:
+    def _read(self, since: ValueReading, now: ValueReading) -> Moved:
+        self._ledger_read_at = time.monotonic()  # one that fails is due again as any other
+        return self._transfers.between(since, now)
+
+    def _report(self, unknown: Collection[LedgerUpdate]) -> None:
+        """Say that there are entries which nobody understands, and remember the newest."""
+        for update in sorted(unknown, key=lambda update: update.time_ms):
             fields = {"kind": update.kind, "time_ms": update.time_ms}
             log.error("ledger_entry_unknown", **fields)
             self._audit.write("ledger_entry_unknown", fields)
-        if moved.unknown:
-            newest = max(moved.unknown, key=lambda update: update.time_ms)
+        if unknown:
+            newest = max(unknown, key=lambda update: update.time_ms)
             with UnitOfWork(self._engine) as uow:
                 entry = UnknownEntry(newest.kind, newest.time_ms)
                 RiskStateStore(uow.conn).set_unknown_entry(entry, self._clock_ms())
                 uow.commit()
-        return moved
 
     def _store(self, baseline: DayBaseline, account: ValueReading, change: str | None) -> None:
         """The baseline, if ``change`` says why it is another, and how far the ledger is in it."""

@@ -17,6 +17,7 @@ from order_gateway.errors import Conflict
 from order_gateway.kept_switch import KeptSwitch, SwitchFile
 from order_gateway.readiness import Readiness
 from shared.database import UnitOfWork, retry_deadlocks
+from shared.exchange.errors import VenueError
 from shared.exchange.payloads import AccountSnapshot, Fill
 from shared.exchange.precision import plain
 from shared.observation import Known
@@ -109,14 +110,19 @@ class RiskGuard:
     def watch(self) -> bool:
         """Read the account, keep the day's baseline, and set the switch on too large a loss.
 
-        Returns whether the switch was set by this call.
+        Returns whether the switch was set by this call. While the venue's ledger cannot be read, a
+        new day does not begin and no loss sets the switch; the rule of the daily loss still holds.
         """
         self._store_switch()
         reading = self._account.refresh()
         if not isinstance(reading, Known):
             return False
         state = self._load()
-        loss = self._daily_loss(state, reading.value)
+        try:
+            loss = self._daily_loss(state, reading.value)
+        except VenueError as error:  # what is set already is still seen to
+            log.warning("daily_loss_not_known", reason=str(error))
+            return False
         if state.kill_switch.engaged or loss < self._limits.max_daily_loss:
             return False
         reason = f"daily loss {loss:.2%} reached the limit of {self._limits.max_daily_loss:.2%}"
