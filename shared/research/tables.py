@@ -122,8 +122,10 @@ def _record_batches(path: Path, wanted: list[str]) -> Iterator[pa.RecordBatch]:
     options = pa_csv.ConvertOptions(
         include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
     )
+    # Arrow opens the file itself, for its threads read ahead: one of them in Python's code while
+    # the interpreter ends would abort the process
     with (
-        _open_csv(path) as stream,
+        pa.input_stream(str(path), compression="gzip" if _is_gzip(path) else None) as stream,
         pa_csv.open_csv(
             stream,
             read_options=pa_csv.ReadOptions(block_size=BYTES_PER_BLOCK),
@@ -134,9 +136,11 @@ def _record_batches(path: Path, wanted: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _open_csv(path: Path) -> io.BufferedIOBase:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rb")
-    return path.open("rb")
+    return gzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
+
+
+def _is_gzip(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
 
 
 def _cast(column: pa.Array, to: pa.DataType) -> pa.Array:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -166,3 +169,26 @@ def test_funding_that_makes_no_sense_is_refused(tmp_path: Path, text: str, messa
     path = write(tmp_path / "f.csv", "timestamp_ms,funding_rate\n" + text)
     with pytest.raises(DataFileError, match=message):
         load_funding("BTC", path)
+
+
+class Watched(io.BytesIO):
+    """Bytes that remember which threads asked for them."""
+
+    threads: ClassVar[set[int]] = set()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.threads.add(threading.get_ident())
+        return super().read(size)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_no_thread_of_arrow_runs_code_of_python(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that still does when the interpreter ends aborts the process."""
+    path = write(tmp_path / name, candle_text(walk(50)))
+    text = candle_text(walk(50)).encode()
+    monkeypatch.setattr("shared.research.tables._open_csv", lambda _: Watched(text))
+    Watched.threads.clear()
+    assert len(load_prices("BTC", path).price) == 50
+    assert Watched.threads <= {threading.get_ident()}
