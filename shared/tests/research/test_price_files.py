@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import threading
 from pathlib import Path
@@ -169,6 +170,12 @@ def test_funding_that_makes_no_sense_is_refused(tmp_path: Path, text: str, messa
     path = write(tmp_path / "f.csv", "timestamp_ms,funding_rate\n" + text)
     with pytest.raises(DataFileError, match=message):
         load_funding("BTC", path)
+
+
+def test_archive_of_several_members_is_read_to_its_end(tmp_path: Path) -> None:
+    path, text = tmp_path / "a.csv.gz", candle_text(walk(50)).encode()
+    path.write_bytes(gzip.compress(text[:1_000]) + gzip.compress(text[1_000:]))
+    assert load_prices("BTC", path).price.tolist() == walk(50).tolist()
 
 
 class Watched(io.BytesIO):
