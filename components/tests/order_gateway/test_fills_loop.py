@@ -15,7 +15,7 @@ from order_gateway.fills import OVERLAP_MS, SHORT_OVERLAP_MS
 from order_gateway.runtime import Runtime
 from shared.testing.servers import wait_until
 
-SPACING_SECS, TOGETHER_SECS = 0.4, 0.2
+SPACING_SECS, TOGETHER_SECS = 0.4, 1.0
 
 
 class Loop:
@@ -58,9 +58,9 @@ def test_hints_that_come_together_are_one_read(loop: Loop) -> None:
     """The venue's reply and the stream's message about one order, and those of other symbols."""
     for _ in range(4):
         loop.runtime.traded.set()
-        time.sleep(TOGETHER_SECS / 10)
+        time.sleep(TOGETHER_SECS / 50)
     wait_until(lambda: len(loop.reads) > 1, 5, "the read after the hints")
-    time.sleep(3 * SPACING_SECS)
+    time.sleep(2 * (SPACING_SECS + TOGETHER_SECS))
     assert loop.reads == [OVERLAP_MS, SHORT_OVERLAP_MS]
 
 
