@@ -48,7 +48,8 @@ ORDER: Final = {"side": "buy", "size": "0.001", "type": "market", "origin": "han
 def test_no_request_is_answered_by_a_fault_or_against_the_description(
     gateway: Any, wire: Any, mode: GenerationMode
 ) -> None:
-    schema = schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
+    schema = schemathesis.openapi.from_dict(_described(gateway))
+    schema.config.update(base_url=gateway.url)
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) == 13
     for operation in operations:
@@ -108,6 +109,18 @@ def test_what_json_cannot_say_is_refused(gateway: Any) -> None:
         reply = requests.post(f"{gateway.url}/execute_order", data=raw, headers=headers, timeout=10)
         assert reply.status_code == 422, (value, reply.text)
         assert reply.json()["message"].startswith(("size:", "body:")), reply.text
+
+
+def _described(gateway: Any) -> dict[str, Any]:
+    """The description but for the token, which every request here carries.
+
+    Else what is wrong with a request may be its token alone, which then is set right.
+    """
+    description: dict[str, Any] = requests.get(f"{gateway.url}/openapi.json", timeout=10).json()
+    for path in description["paths"].values():
+        for operation in path.values():
+            operation.pop("security", None)
+    return description
 
 
 def _takes_anything(operation: schemathesis.APIOperation) -> bool:
