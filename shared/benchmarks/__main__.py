@@ -62,6 +62,8 @@ BENCHMARKS: dict[str, str] = {
     "image_services_added_mb": "shared.benchmarks.bench_deployment:deployment",
     "image_worker_mb": "shared.benchmarks.bench_deployment:deployment",
     "image_worker_added_mb": "shared.benchmarks.bench_deployment:deployment",
+    "image_recorder_mb": "shared.benchmarks.bench_deployment:deployment",
+    "image_recorder_added_mb": "shared.benchmarks.bench_deployment:deployment",
     "install_s": "shared.benchmarks.bench_deployment:deployment",
     "idle_cpu_percent": "shared.benchmarks.bench_deployment:deployment",
     "idle_memory_mib": "shared.benchmarks.bench_deployment:deployment",

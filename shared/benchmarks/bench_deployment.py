@@ -22,7 +22,11 @@ SETTLE_SECS: Final = 120.0
 """From healthy to the first look at CPU: kernels are compiled and series warm up before."""
 LOOKS: Final = 5
 LABEL: Final = "label=com.docker.compose.project=3t"
-IMAGES: Final = (("3t", "services", 300), ("3t-worker", "worker", 450))
+IMAGES: Final = (
+    ("3t", "services", 300),
+    ("3t-worker", "worker", 450),
+    ("3t-recorder", "recorder", 450),
+)
 """Image, name of its family, goal in MB."""
 FIRST_STEP: Final = "LABEL org.opencontainers.image.title="
 """What setup/docker/Dockerfile does first on its base image."""
