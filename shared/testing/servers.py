@@ -21,6 +21,7 @@ from shared.native_servers import (
 _START_TIMEOUT_SECS = 60.0
 _STOP_TIMEOUT_SECS = 20.0
 PATIENCE = 3
+"""How much longer than a machine at rest a busy one may take."""
 _POLL_SECS = 0.05
 
 
